@@ -9,12 +9,10 @@ use std::sync::Arc;
 use super::class_coverage;
 use super::features::FeatureBatches;
 use super::frozen_backbone::{BatchChanges, FrozenBackbone, INFERENCE_BATCH, sequential_epoch};
-use super::prefix::cache_identity;
+use super::prefix::{BOXES_MOVE, cache_identity};
 use super::teacher::Teacher;
 use super::{EnsembleMember, EvaluateStage, FrozenPrefix, ModelSpec, Preprocess, StageContext, TrainStage};
-use crate::data::{
-    BatchMixer, BatchResizer, CacheBudget, Dataset, EpochOrder, Images, LabelKind, Split, shuffled,
-};
+use crate::data::{CacheBudget, Dataset, EpochOrder, Images, LabelKind, Split, shuffled};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::features::FeatureStore;
@@ -94,7 +92,7 @@ impl<'a> BatchInputs<'a> {
         let digested = self.frozen.dataset.samples.iter().all(|sample| sample.digest.is_some());
         let has_boxes = self.frozen.dataset.label_kind == LabelKind::Boxes;
         let why = match (self.prefix.recomputed, context.features) {
-            (None, _) if has_boxes => "boxes move with the pixels of each image",
+            (None, _) if has_boxes => BOXES_MOVE,
             (None, Some(store)) if digested => return Some(store),
             (Some(why), _) => why,
             (None, _) => "`run.feature_cache` is off",
@@ -156,14 +154,11 @@ impl<'a, T: Task> TrainingBatches<'a, T> {
         };
         let (dataset, memory) = (&first.frozen.dataset, first.memory());
         let settings = &stage.settings;
-        // Images with boxes are mixed before: each keeps its own boxes.
-        let has_boxes = dataset.label_kind == LabelKind::Boxes;
         let source = DecodedImages {
             inputs: first,
             train: first.images(&settings.augment, settings.epochs, &memory),
             validation: first.plain_images(&memory),
-            mixer: BatchMixer::new(&settings.augment, stage.seed).filter(|_| !has_boxes),
-            resizer: BatchResizer::new(&settings.augment, stage.seed),
+            changes: BatchChanges::new(&settings.augment, stage.seed, dataset.label_kind),
             teacher,
             train_samples: dataset.split(Split::Train),
             validation_samples: dataset.split(Split::Validation),
@@ -291,8 +286,7 @@ impl<'a> PhaseBatches<'a> {
 struct DecodedImages<'a> {
     inputs: &'a BatchInputs<'a>,
     train: Arc<Images>,
-    mixer: Option<BatchMixer>,
-    resizer: Option<BatchResizer>,
+    changes: BatchChanges,
     teacher: Option<&'a Teacher>,
     validation: Arc<Images>,
     train_samples: Vec<usize>,
@@ -312,13 +306,12 @@ impl DecodedImages<'_> {
             seed: self.seed,
             epoch: view,
         };
-        let changes = BatchChanges { mixer: self.mixer.as_ref(), resizer: self.resizer.as_ref() };
-        self.inputs.frozen.batches(&self.train, epoch, changes, self.teacher)
+        self.inputs.frozen.batches(&self.train, epoch, Some(&self.changes), self.teacher)
     }
 
     fn validation(&self, samples: Vec<usize>) -> Result<Annotated<'_>> {
         let epoch = sequential_epoch(samples);
-        self.inputs.frozen.batches(&self.validation, epoch, BatchChanges::default(), None)
+        self.inputs.frozen.batches(&self.validation, epoch, None, None)
     }
 }
 
@@ -343,5 +336,5 @@ pub(super) fn evaluation<T>(
     }
     let images = inputs.plain_images(&BatchInputs::no_memory());
     let epoch = sequential_epoch(samples);
-    read(inputs.frozen.batches(&images, epoch, BatchChanges::default(), None)?, total)
+    read(inputs.frozen.batches(&images, epoch, None, None)?, total)
 }

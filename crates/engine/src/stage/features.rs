@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use serde_json::Value;
 
-use super::frozen_backbone::{BatchChanges, FrozenBackbone, sequential_epoch};
+use super::frozen_backbone::{FrozenBackbone, sequential_epoch};
 use crate::data::{Dataset, EpochOrder, Images};
 use crate::device::to_device;
 use crate::digest::{Digest, Hasher};
@@ -145,7 +145,7 @@ impl<'a> FeatureBatches<'a> {
         let (started, mut published) = ((context.clock)(), (context.clock)());
         let mut unreadable: BTreeSet<usize> = missing.iter().copied().collect();
         let mut failed = None;
-        for batch in self.frozen.batches(&self.images, epoch, BatchChanges::default(), None)? {
+        for batch in self.frozen.batches(&self.images, epoch, None, None)? {
             let batch = match context.interrupt.check().and(batch) {
                 Ok(batch) => batch,
                 Err(error) => {

@@ -12,11 +12,11 @@ use candle_core::Tensor;
 use super::teacher::Teacher;
 use super::{FrozenPrefix, StageContext};
 use crate::autograd::Value;
-use crate::data::{BatchMixer, BatchResizer, Dataset, EpochOrder, ImageBatch, Images, Loader};
+use crate::data::{BatchMixer, BatchResizer, Dataset, EpochOrder, ImageBatch, Images, LabelKind, Loader};
 use crate::device::{round_to_bf16, to_device};
 use crate::error::Result;
 use crate::model::{Activations, Model, Pass, StateDict};
-use crate::pipeline::FeatureType;
+use crate::pipeline::{Augment, FeatureType};
 use crate::random::name_hash;
 use crate::task::{Annotated, Annotations};
 use crate::train::TrainBatch;
@@ -53,7 +53,7 @@ impl<'a> FrozenBackbone<'a> {
         &'b self,
         images: &Arc<Images>,
         epoch: EpochOrder,
-        changes: BatchChanges<'b>,
+        changes: Option<&'b BatchChanges>,
         teacher: Option<&'b Teacher>,
     ) -> Result<Annotated<'b>> {
         let number = epoch.epoch;
@@ -64,16 +64,13 @@ impl<'a> FrozenBackbone<'a> {
             let batch = loader.next();
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
-                let (mut images, mut targets) =
-                    (batch.images, Annotations::of_images(&self.dataset, &batch.samples, &batch.parts));
+                let mut targets = Annotations::of_images(&self.dataset, &batch.samples, &batch.parts);
                 let streams = self.streams(&batch.samples);
-                if let Some(mixer) = changes.mixer {
-                    let (mixed, shares) = mixer.mix(&images, number, &streams)?;
-                    (images, targets.shares) = (mixed, Some(shares));
-                }
-                if let Some(resizer) = changes.resizer {
-                    images = resizer.resize(&images, number, batch.index)?;
-                }
+                let images;
+                (images, targets.shares) = match changes {
+                    Some(changes) => changes.apply((batch.images, batch.index), number, &streams)?,
+                    None => (batch.images, None),
+                };
                 let teacher =
                     taught.as_mut().map(|(teacher, pass)| teacher.outputs(pass, &images)).transpose()?;
                 Ok(TrainBatch {
@@ -121,10 +118,37 @@ impl<'a> FrozenBackbone<'a> {
 }
 
 /// The random changes of whole batches.
-#[derive(Clone, Copy, Default)]
-pub(super) struct BatchChanges<'a> {
-    pub mixer: Option<&'a BatchMixer>,
-    pub resizer: Option<&'a BatchResizer>,
+#[derive(Clone)]
+pub(super) struct BatchChanges {
+    mixer: Option<BatchMixer>,
+    resizer: Option<BatchResizer>,
+}
+
+impl BatchChanges {
+    pub fn new(augment: &Augment, seed: u64, label_kind: LabelKind) -> Self {
+        // Images with boxes are mixed before: each keeps its own boxes.
+        let mixer = BatchMixer::new(augment, seed).filter(|_| label_kind != LabelKind::Boxes);
+        Self { mixer, resizer: BatchResizer::new(augment, seed) }
+    }
+
+    /// The changed images of a batch with this index, and the weight of each image itself if they were mixed. `streams`
+    /// identify the random stream of each image.
+    pub fn apply(
+        &self,
+        (mut images, index): (Tensor, usize),
+        epoch: u32,
+        streams: &[u64],
+    ) -> Result<(Tensor, Option<Vec<f64>>)> {
+        let mut shares = None;
+        if let Some(mixer) = &self.mixer {
+            let (mixed, weights) = mixer.mix(&images, epoch, streams)?;
+            (images, shares) = (mixed, Some(weights));
+        }
+        if let Some(resizer) = &self.resizer {
+            images = resizer.resize(&images, epoch, index)?;
+        }
+        Ok((images, shares))
+    }
 }
 
 /// Samples in the given order, without randomness.

@@ -47,7 +47,7 @@ impl FrozenPrefix {
         } else if settings.distill.is_some() {
             Some("the teacher sees every image in every epoch")
         } else if settings.loss.label_kind() == LabelKind::Boxes {
-            Some("boxes move with the pixels of each image")
+            Some(BOXES_MOVE)
         } else if settings.augment != Augment::default() && features.views.is_none() {
             Some("the augmentation changes the images every epoch")
         } else {
@@ -69,6 +69,9 @@ impl FrozenPrefix {
         self.views.map_or(epoch, |views| epoch % views)
     }
 }
+
+/// Why features of images with boxes are not kept.
+pub(super) const BOXES_MOVE: &str = "boxes move with the pixels of each image";
 
 /// The description of features, without the images and the numeric profile: the address of a set.
 ///

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::TrainStage;
-use crate::data::{
-    BatchMixer, BatchResizer, CacheBudget, ComposedPart, Dataset, EpochOrder, Images, Label, LabelKind,
-    LabelledBox, Loader, Split, shuffled,
-};
+use super::frozen_backbone::BatchChanges;
+use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Label, LabelledBox, Loader, Split, shuffled};
 use crate::error::{Error, Result};
 use crate::random::name_hash;
+use crate::task::Annotations;
 
 /// An image as the network sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,36 +58,31 @@ impl TrainStage {
         order.truncate(count.div_ceil(settings.batch_size).saturating_mul(settings.batch_size));
         let (batch_size, seed) = (settings.batch_size, self.seed);
         let order = EpochOrder { order, batch_size, first_batch: 0, seed, epoch: view };
-        let has_boxes = dataset.label_kind == LabelKind::Boxes;
-        let mixer = BatchMixer::new(&settings.augment, seed).filter(|_| !has_boxes);
-        let resizer = BatchResizer::new(&settings.augment, seed);
+        let changes = BatchChanges::new(&settings.augment, seed, dataset.label_kind);
         let mut shown = Vec::new();
         for batch in Loader::new(Arc::clone(&images), order, workers)? {
             let batch = batch?;
-            let (mut tensor, mut weights) = (batch.images, vec![1.0; batch.samples.len()]);
-            if let Some(mixer) = &mixer {
-                let names = batch.samples.iter().map(|&sample| name_hash(&dataset.samples[sample].path));
-                (tensor, weights) = mixer.mix(&tensor, view, &names.collect::<Vec<u64>>())?;
-            }
-            if let Some(resizer) = &resizer {
-                tensor = resizer.resize(&tensor, view, batch.index)?;
-            }
+            let streams: Vec<u64> =
+                batch.samples.iter().map(|&sample| name_hash(&dataset.samples[sample].path)).collect();
+            let (tensor, weights) = changes.apply((batch.images, batch.index), view, &streams)?;
             let (rows, height, width, _) = tensor.dims4()?;
-            #[expect(clippy::needless_range_loop)]
-            for row in 0..rows.min(count - shown.len()) {
+            let objects = Annotations::of_images(dataset, &batch.samples, &batch.parts).objects;
+            for (row, parts) in batch.parts.iter().enumerate().take(count - shown.len()) {
                 let numbers = tensor.get(row)?.flatten_all()?.to_vec1::<f32>()?;
                 let own = &dataset.samples[batch.samples[row]];
                 let other = &dataset.samples[batch.samples[(row + rows - 1) % rows]];
-                let parts = &batch.parts[row];
                 shown.push(PreviewImage {
                     path: own.path.clone(),
                     size: [width as u32, height as u32],
                     pixels: images.picture(&numbers),
                     parts: parts.iter().map(|part| dataset.samples[part.sample].path.clone()).collect(),
-                    boxes: has_boxes.then(|| boxes(parts, dataset)),
-                    shares: match has_boxes {
-                        true => Vec::new(),
-                        false => shares((&own.label, weights[row]), &other.label),
+                    boxes: objects.as_ref().map(|objects| objects[row].boxes.clone()),
+                    shares: match objects {
+                        Some(_) => Vec::new(),
+                        None => {
+                            let weight = weights.as_ref().map_or(1.0, |weights| weights[row]);
+                            shares((&own.label, weight), &other.label)
+                        }
                     },
                 });
             }
@@ -98,10 +92,6 @@ impl TrainStage {
         }
         Ok(shown)
     }
-}
-
-fn boxes(parts: &[ComposedPart], dataset: &Dataset) -> Vec<LabelledBox> {
-    parts.iter().flat_map(|part| part.boxes(dataset)).collect()
 }
 
 /// The weights of the classes of an image and of the one that is mixed in.

@@ -6,7 +6,7 @@ use crate::features::FeatureLookup;
 use crate::model::Model as Network;
 use crate::pipeline::Broken;
 use crate::stage::features::{FeatureBatches, key};
-use crate::stage::frozen_backbone::{BatchChanges, FrozenBackbone, sequential_epoch};
+use crate::stage::frozen_backbone::{FrozenBackbone, sequential_epoch};
 use crate::task::Annotations;
 use crate::train::Batches;
 
@@ -46,12 +46,7 @@ fn features_of_two_tensors_are_the_same_kept_or_computed() {
         let made_of = serde_json::json!({ "dtype": kind });
         let work = |context: &StageContext| {
             let frozen = FrozenBackbone::new(&dataset, &model, &state, &prefix, context);
-            let computed = bits(frozen.batches(
-                &images,
-                sequential_epoch(samples.clone()),
-                BatchChanges::default(),
-                None,
-            )?);
+            let computed = bits(frozen.batches(&images, sequential_epoch(samples.clone()), None, None)?);
             let store = context.features.unwrap();
             for _ in ["computed", "found"] {
                 let features = FeatureBatches::open(
