@@ -58,7 +58,7 @@ const CURVES: [CurveKind; 4] = [
     },
 ];
 
-/// The names of all files, for reports.
+/// The names of the files that reports link.
 pub const FILES: [&str; 18] = [
     "predictions.csv",
     "predictions_coco.json",
