@@ -38,6 +38,15 @@ impl LabelledBox {
         Self { class, area, crowd: false, difficult: false, pixel_area: None }
     }
 
+    /// The area of the object in pixels of an image of this width and height, by which it is small, medium or large.
+    /// An area that is not given is that of the box, without the rounding of fractions: a box of 32 × 32 pixels has
+    /// an area of exactly 1,024, the limit between two of COCO's size ranges.
+    pub fn area_in(&self, [width, height]: [u32; 2]) -> f64 {
+        let BoxArea { left, top, right, bottom } = self.area;
+        let of_box = (right - left) * f64::from(width) * ((bottom - top) * f64::from(height));
+        self.pixel_area.unwrap_or((of_box * 1e6).round() / 1e6)
+    }
+
     /// Whether it is no target in training.
     pub fn is_ignored(&self) -> bool {
         self.crowd || self.difficult
@@ -124,6 +133,21 @@ mod tests {
         assert_eq!(*Label::Labels(vec![0, 4]).classes(), [0, 4]);
         assert_eq!(*Label::Boxes(vec![object(2, 0.0), object(0, 0.1), object(2, 0.2)]).classes(), [0, 2]);
         assert_eq!((Label::Class(3).class(), Label::Labels(vec![3]).class()), (Some(3), None));
+    }
+
+    #[test]
+    fn areas_of_whole_pixels_are_whole() {
+        // The places of a box of 32 pixels in images of 160 and 1,280 pixels.
+        for side in [160_u32, 1280] {
+            for start in 0..=side - 32 {
+                let [left, right] = [start, start + 32].map(|place| f64::from(place) / f64::from(side));
+                let square = LabelledBox::new(0, BoxArea { left, top: left, right, bottom: right });
+                assert_eq!(square.area_in([side, side]), 1024.0, "{start} of {side}");
+            }
+        }
+        let given = LabelledBox { pixel_area: Some(12.25), ..object(0, 0.0) };
+        assert_eq!(given.area_in([640, 480]), 12.25);
+        assert_eq!(object(0, 0.25).area_in([2, 2]), 0.75);
     }
 
     #[test]

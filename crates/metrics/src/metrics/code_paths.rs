@@ -7,7 +7,8 @@ code_paths! {
     /// Macro averages over samples that may lack a class.
     ABSENT_CLASSES = "absent_classes", 1;
     MULTI_LABEL = "multi_label", 1;
-    DETECTION_METRICS = "detection_metrics", 1;
+    /// 2: the area of a box of whole pixels has no rounding error.
+    DETECTION_METRICS = "detection_metrics", 2;
     NON_MAXIMUM_SUPPRESSION = "non_maximum_suppression", 1;
     ENSEMBLE = "ensemble", 1;
     VERIFICATION = "verification", 1;

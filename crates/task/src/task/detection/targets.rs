@@ -59,16 +59,12 @@ fn pixels(area: &BoxArea, [width, height]: [f64; 2]) -> [f64; 4] {
 
 /// The objects of a sample in pixels of its picture.
 fn ground_truth(sample: &Sample, size: [u32; 2]) -> Vec<GroundTruth> {
-    let object = |object: &LabelledBox| {
-        let corners = pixels(&object.area, size.map(f64::from));
-        let whole = (corners[2] - corners[0]) * (corners[3] - corners[1]);
-        GroundTruth {
-            class: object.class,
-            corners,
-            area: object.pixel_area.unwrap_or(whole),
-            crowd: object.crowd,
-            ignored: object.difficult,
-        }
+    let object = |object: &LabelledBox| GroundTruth {
+        class: object.class,
+        corners: pixels(&object.area, size.map(f64::from)),
+        area: object.area_in(size),
+        crowd: object.crowd,
+        ignored: object.difficult,
     };
     sample.label.boxes().iter().map(object).collect()
 }

@@ -103,11 +103,9 @@ impl Cleaning {
 /// The numbers of small, medium and large boxes. `sizes` are those of the images.
 pub fn box_sizes(images: &[FoundImage], sizes: &[[u32; 2]]) -> [usize; 3] {
     let mut counts = [0; 3];
-    for (image, [width, height]) in images.iter().zip(sizes) {
+    for (image, &size) in images.iter().zip(sizes) {
         for found in &image.objects {
-            let BoxArea { left, top, right, bottom } = found.object.area;
-            let of_box = (right - left) * f64::from(*width) * ((bottom - top) * f64::from(*height));
-            let area = found.object.pixel_area.unwrap_or(of_box);
+            let area = found.object.area_in(size);
             counts[usize::from(area >= SMALL) + usize::from(area >= MEDIUM)] += 1;
         }
     }
