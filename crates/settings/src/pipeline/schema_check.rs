@@ -307,7 +307,9 @@ impl<'a> Checker<'a> {
                 let help = match synonyms::value(&path, text).filter(|meant| kinds.contains(meant)) {
                     _ if self.has_many_errors() => None,
                     Some(meant) => Some(format!("write `{meant}`")),
-                    None => suggest::help(text, "valid values", kinds),
+                    None => synonyms::value_remark(&path, text)
+                        .map(str::to_owned)
+                        .or_else(|| suggest::help(text, "valid values", kinds)),
                 };
                 self.report(&chosen.place, "unknown-kind", format!("unknown {key} `{}`", brief(text)), help);
             }

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value as Json;
 
-use self::lists::{REMARKS, SETTINGS, SettingSynonyms, TABLES, VALUES};
+use self::lists::{REMARKS, SETTINGS, SettingSynonyms, TABLES, VALUE_REMARKS, VALUES};
 use super::document::{self, Node, NodeValue};
 use super::override_help::{fits, variants};
 use super::schema::merged;
@@ -51,6 +51,13 @@ pub fn value(path: &[&str], word: &str) -> Option<&'static str> {
     values
         .find(|meaning| meaning.words.iter().any(|other| folded(other) == word))
         .map(|meaning| meaning.value)
+}
+
+/// What to write instead of a value that no setting here has.
+pub fn value_remark(path: &[&str], word: &str) -> Option<&'static str> {
+    let (path, word) = (general(path).join("."), folded(word));
+    let mut remarks = VALUE_REMARKS.iter().filter(|remark| remark.path == path);
+    remarks.find(|remark| remark.words.iter().any(|other| folded(other) == word)).map(|remark| remark.text)
 }
 
 /// What to write if the setting with that path must be a table, and is not.

@@ -24,6 +24,13 @@ pub struct ValueSynonyms {
     pub value: &'static str,
 }
 
+/// A value of other tools that a setting does not have, and what to do instead.
+pub struct ValueRemark {
+    pub words: Vec<&'static str>,
+    pub path: &'static str,
+    pub text: &'static str,
+}
+
 /// A setting of other tools that pipelines do not have, and what to do instead.
 pub struct Remark {
     pub words: Vec<&'static str>,
@@ -44,6 +51,14 @@ pub static VALUES: LazyLock<Vec<ValueSynonyms>> = LazyLock::new(|| {
         ValueSynonyms { words, path, value }
     };
     entries(include_str!("values.txt")).into_iter().map(meaning).collect()
+});
+
+pub static VALUE_REMARKS: LazyLock<Vec<ValueRemark>> = LazyLock::new(|| {
+    let remark = |Entry { head, words, .. }| {
+        let (path, text) = assignment(head);
+        ValueRemark { words, path, text }
+    };
+    entries(include_str!("value_remarks.txt")).into_iter().map(remark).collect()
 });
 
 pub static REMARKS: LazyLock<Vec<Remark>> = LazyLock::new(|| {

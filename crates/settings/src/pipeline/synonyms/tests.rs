@@ -165,6 +165,11 @@ fn a_suggestion_says_what_to_write_and_where() {
         ("model.m", "drop_path_rate = 0.1", "write `stochastic_depth = 0.1`"),
         ("stage.fit", "mosaic = 1.0", "write `mosaic = { probability = 1.0 }` in `augment`"),
         ("stage.fit", "close_mosaic = 5", "write `close_mosaic = 5` in `augment`"),
+        (
+            "stage.fit",
+            "box = 6.0",
+            "write `loss = { kind = \"detection\", box_gain = 7.5 }`",
+        ),
         ("stage.fit", "hsv_v = 0.3", "write `hsv = { value = 0.3 }` in `augment`"),
         ("stage.fit", "RandomHorizontalFlip = 0.5", "write `horizontal_flip = 0.5` in `augment`"),
         ("stage.fit", "nonsense = 1", ""),
@@ -214,6 +219,12 @@ fn values_and_tables_have_words_too() {
     assert_eq!(value(&["defaults", "train", "monitor"], "val_loss"), Some("validation/loss"));
     assert_eq!(value(&["run", "device"], "cuda"), Some("cuda:0"));
     assert_eq!(value(&["run", "device"], "tpu"), None);
+    assert_eq!(value(&["stage", "fit", "monitor"], "metrics/mAP50-95(B)"), Some("validation/ap50_95"));
+    assert_eq!(value(&["data", "d", "format"], "pascal_voc"), Some("voc"));
+    let optimizer = ["stage", "fit", "optimizer", "kind"];
+    assert!(value_remark(&optimizer, "auto").unwrap().contains("adamw"));
+    assert!(value_remark(&optimizer, "MuSGD").unwrap().contains("\"sgd\""));
+    assert_eq!((value(&optimizer, "auto"), value_remark(&optimizer, "sgd")), (None, None));
     let table = |path: &str, text: &str| {
         let source = Arc::new(SourceText::new("v", text));
         let node = document::parse_value(&source, 0, &mut Vec::new()).unwrap();
