@@ -60,6 +60,11 @@ fn the_examples_of_the_reference_validate() {
 }
 
 #[test]
+fn the_examples_of_the_detection_page_validate() {
+    assert_valid("docs/detection.md");
+}
+
+#[test]
 fn the_examples_of_the_readme_validate() {
     assert_valid("README.md");
 }
