@@ -88,9 +88,7 @@ fn encoder(path: &Path) -> Result<Encoder> {
 fn sheet(title: &str, images: &[PreviewImage], classes: &[String]) -> Result<RgbImage> {
     let mut pictures = Vec::with_capacity(images.len());
     for image in images {
-        let [width, height] = image.size;
-        let picture = RgbImage::from_raw(width, height, image.pixels.clone());
-        let picture = picture.ok_or_else(|| Error::bug("a preview whose pixels do not have its size"))?;
+        let picture = report::rgb_image(image.size, image.pixels.clone())?;
         pictures.push((picture, boxes(image), caption(image, classes)));
     }
     let shown = pictures.iter().zip(images).map(|((picture, boxes, caption), image)| SheetImage {
@@ -104,16 +102,7 @@ fn sheet(title: &str, images: &[PreviewImage], classes: &[String]) -> Result<Rgb
 
 /// The boxes in pixels.
 fn boxes(image: &PreviewImage) -> Vec<ImageBox> {
-    let [width, height] = image.size.map(f64::from);
-    let pixels = |object: &defrost::data::LabelledBox| ImageBox {
-        class: object.class as usize,
-        score: None,
-        left: (object.area.left * width) as f32,
-        top: (object.area.top * height) as f32,
-        right: (object.area.right * width) as f32,
-        bottom: (object.area.bottom * height) as f32,
-    };
-    image.boxes.iter().flatten().map(pixels).collect()
+    image.boxes.iter().flatten().map(|object| ImageBox::of_label(object, image.size)).collect()
 }
 
 fn name(classes: &[String], class: u32) -> String {

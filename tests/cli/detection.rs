@@ -92,6 +92,28 @@ fn a_detector_trains_behind_frozen_layers_and_is_scored_told_and_proven() {
     for file in ["PR_curve.png", "F1_curve.svg", "confusion_matrix_normalized.png", "predictions.csv"] {
         assert!(stage("check").join(file).is_file(), "{file}");
     }
+    // Four images are one sheet, of what is there and of what is found.
+    for (name, file) in [("fit", "val_batch0_pred.jpg"), ("check", "val_batch0_labels.jpg")] {
+        let sheet = image::open(stage(name).join(file)).unwrap().to_rgb8();
+        assert!(sheet.width() > 800 && sheet.height() > 800, "{file}: {:?}", sheet.dimensions());
+    }
+    let labels = image::open(stage("check").join("val_batch0_labels.jpg")).unwrap().to_rgb8();
+    let is_red = |pixel: &image::Rgb<u8>| pixel[0] > 180 && pixel[1] < 80 && pixel[2] < 80;
+    assert!(labels.pixels().filter(|pixel| is_red(pixel)).count() > 10_000, "the red squares are shown");
+    assert!(!stage("check").join("val_batch1_pred.jpg").exists());
+    // The table of epochs that Ultralytics writes.
+    let results = fs::read_to_string(stage("fit").join("results.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = results.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(
+        (rows.len(), rows[0][0], rows[0][8], rows[0][12]),
+        (3, "epoch", "metrics/mAP50-95(B)", "lr/pg0")
+    );
+    assert!(rows[1..].iter().all(|row| row.len() == 15 && row[1] == "0"), "{results}");
+    // The page draws the curves and the matrices again, from the tables.
+    let page = fs::read_to_string(run_dir.join("report.html")).unwrap();
+    for shown in ["check: Precision by recall", "check: F1 by confidence", "share of the true class"] {
+        assert!(page.contains(shown), "{shown}");
+    }
     let history = fs::read_to_string(stage("fit").join("history.csv")).unwrap();
     assert!(history.lines().next().unwrap().contains("validation_ap50_95"), "{history}");
 
@@ -106,6 +128,33 @@ fn a_detector_trains_behind_frozen_layers_and_is_scored_told_and_proven() {
         (&64.into(), &48.into())
     );
     assert!(told["predictions"][0]["boxes"].is_array(), "{told:#}");
+}
+
+/// A mosaic that closes after two of four epochs, when a block also starts to train; then a second stage. There is a
+/// checkpoint at each step, so kills come before, at and after both.
+#[test]
+fn killed_around_the_closing_of_a_mosaic_and_a_thaw_it_ends_in_the_same_bytes() {
+    let started = || {
+        let project = Project::new();
+        squares(project.path());
+        let fit = "epochs = 4\naccumulate = 2\nema = { decay = 0.99 }\n\
+                   unfreeze = [{ after_epochs = 2, match = [\"model.2\"], lr_scale = 0.1 }]\n";
+        let text = PIPELINE.replace("epochs = 2\n", fit).replace("close_mosaic = 1", "close_mosaic = 2");
+        let second = "\n[stage.tune]\nkind = \"train\"\nfrom = \"fit@best\"\nepochs = 1\nbatch_size = 4\n\
+                      optimizer = { kind = \"sgd\", lr = 1e-4 }\nloss = { kind = \"detection\" }\n\
+                      augment = { mosaic = {}, mixup = { alpha = 32.0, probability = 0.5 } }\n";
+        project.write(&(text + second));
+        project
+    };
+    let reference = started().run(&[]).manifest();
+    let arguments = ["--set", "run.checkpoint_seconds=0"];
+    let kills = || {
+        let project = started();
+        let killed = project.kill_after_epochs(&[1, 2, 2, 3], 4, &arguments);
+        assert_eq!(project.run(&arguments).manifest(), reference);
+        killed
+    };
+    assert!((0..20).any(|_| kills() > 1), "a run is killed in time");
 }
 
 #[test]

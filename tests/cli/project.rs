@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use defrost::digest::Digest;
 use image::RgbImage;
@@ -162,6 +162,31 @@ impl Project {
         let text = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(code), "{text}");
         text
+    }
+
+    /// Starts the run again and again, and kills it after the end of these epochs of a stage that has `of` epochs. Returns
+    /// the number of kills: on a loaded machine a run may finish before.
+    pub fn kill_after_epochs(&self, epochs: &[u32], of: u32, arguments: &[&str]) -> usize {
+        let events = self.plan(arguments)["run_dir"].as_str().expect("a path").to_owned() + "/events.jsonl";
+        let written = || std::fs::read_to_string(&events).unwrap_or_default();
+        let mut killed = 0;
+        for epoch in epochs {
+            let mut child = self.start(arguments);
+            let mark = format!("\"epoch\":{epoch},\"epochs\":{of},\"event\":\"epoch_finished\"");
+            let started = Instant::now();
+            while !written().contains(&mark)
+                && started.elapsed() < PATIENCE
+                && child.try_wait().expect("a child").is_none()
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if child.try_wait().expect("a child").is_none() {
+                killed += 1;
+                child.kill().expect("it runs");
+            }
+            child.wait().expect("a child");
+        }
+        killed
     }
 
     /// The status of each stage in `plan`: `hit`, `miss` or `resume`. It measures nothing.

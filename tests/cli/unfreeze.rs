@@ -1,11 +1,7 @@
 //! Stages that unfreeze parameters on a schedule: the reports before and after, and runs killed around
 //! unfreezing.
 
-use std::path::Path;
-use std::process::Child;
-use std::time::{Duration, Instant};
-
-use crate::project::{Project, Run, STAGES};
+use crate::project::{Project, STAGES};
 
 /// The head alone, after one epoch the layer below it, after two the last block with its own warmup.
 fn gradual() -> Project {
@@ -86,33 +82,10 @@ fn killed_around_a_thaw_it_ends_in_the_same_bytes() {
     let arguments = ["--set", "run.checkpoint_seconds=0"];
     let kills = || {
         let project = gradual();
-        let events = project.plan(&arguments)["run_dir"].as_str().unwrap().to_owned() + "/events.jsonl";
-        let mut killed = 0;
-        for epoch in [1, 2, 2, 3] {
-            let mut child = project.start(&arguments);
-            let mark = format!("\"epoch\":{epoch},\"epochs\":4,\"event\":\"epoch_finished\"");
-            wait(&events, &mark, &mut child);
-            if child.try_wait().unwrap().is_none() {
-                killed += 1;
-                child.kill().unwrap();
-            }
-            child.wait().unwrap();
-        }
-        let run: Run = project.run(&arguments);
-        assert_eq!(run.manifest(), reference);
+        let killed = project.kill_after_epochs(&[1, 2, 2, 3], 4, &arguments);
+        assert_eq!(project.run(&arguments).manifest(), reference);
         killed
     };
     // On a loaded machine a run may finish before the kill.
     assert!((0..20).any(|_| kills() > 1), "a run is killed in time");
-}
-
-fn wait(events: &str, mark: &str, child: &mut Child) {
-    let started = Instant::now();
-    let said = || std::fs::read_to_string(Path::new(events)).unwrap_or_default();
-    while !said().contains(mark) && started.elapsed() < Duration::from_secs(120) {
-        if child.try_wait().unwrap().is_some() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

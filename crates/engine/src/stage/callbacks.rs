@@ -10,7 +10,8 @@ use crate::metrics::{Metric, Scores};
 use crate::report::{self, HistoryRow};
 use crate::sanitize;
 use crate::stage::StageContext;
-use crate::train::{EpochRow, StepReport, TrainCallbacks, TrainCheckpoint, TrainContext, TrainTask};
+use crate::task::{Task, TaskFile};
+use crate::train::{EpochRow, StepReport, TrainCallbacks, TrainCheckpoint, TrainContext};
 
 /// The two files of a checkpoint.
 const TENSORS: &str = "tensors.safetensors";
@@ -22,38 +23,48 @@ pub struct StageCallbacks<'a> {
     table: &'a ParameterTable,
     epochs: u32,
     batches_per_epoch: usize,
-    /// The rows so far, for the live history.
-    rows: Vec<HistoryRow>,
+    /// The epochs so far, for the live history.
+    rows: Vec<EpochRow>,
     /// The metrics of the task in each epoch.
     metrics: &'static [Metric],
+    /// The task's own tables of the epochs.
+    epoch_files: Box<dyn Fn(&[EpochRow]) -> Vec<TaskFile> + 'a>,
     pace: StepTimer,
     last_checkpoint: f64,
 }
 
 impl<'a> StageCallbacks<'a> {
     /// Includes the history of earlier training.
-    pub fn new<T: TrainTask>(
+    pub fn new<T: Task>(
         context: &'a StageContext<'a>,
         dataset: &'a Dataset,
         train_context: &TrainContext<'a, T>,
         history: &[EpochRow],
     ) -> Result<Self> {
         let now = (context.clock)();
-        let metrics = train_context.task.metrics().history;
-        let rows: Vec<HistoryRow> =
-            history.iter().map(|row| history_row(row, train_context.table, metrics)).collect();
-        context.live("history.csv", report::history_csv(&rows, metrics).as_bytes())?;
-        Ok(Self {
+        let task = train_context.task;
+        let callbacks = Self {
             context,
             dataset,
             table: train_context.table,
             epochs: train_context.settings.epochs,
             batches_per_epoch: train_context.batch_source.batches_per_epoch(),
-            rows,
-            metrics,
+            rows: history.to_vec(),
+            metrics: task.metrics().history,
+            epoch_files: Box::new(|rows| task.epoch_files(rows)),
             pace: StepTimer::new(now),
             last_checkpoint: now,
-        })
+        };
+        callbacks.write_live()?;
+        Ok(callbacks)
+    }
+
+    /// Writes the tables of the epochs so far to where people look at them.
+    fn write_live(&self) -> Result<()> {
+        let row = |row| history_row(row, self.table, self.metrics);
+        let rows: Vec<HistoryRow> = self.rows.iter().map(row).collect();
+        self.context.live("history.csv", report::history_csv(&rows, self.metrics).as_bytes())?;
+        (self.epoch_files)(&self.rows).iter().try_for_each(|file| self.context.live(file.name, &file.bytes))
     }
 }
 
@@ -73,8 +84,8 @@ impl TrainCallbacks for StageCallbacks<'_> {
     }
 
     fn epoch(&mut self, row: &EpochRow) -> Result<()> {
-        self.rows.push(history_row(row, self.table, self.metrics));
-        self.context.live("history.csv", report::history_csv(&self.rows, self.metrics).as_bytes())?;
+        self.rows.push(row.clone());
+        self.write_live()?;
         let mut columns = vec![("lr".to_owned(), row.lr)];
         columns.extend(row.train.iter().map(|(name, value)| (format!("train_{name}"), *value)));
         for (name, value) in row.validation.iter().flatten() {

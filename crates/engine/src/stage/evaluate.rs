@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::batch_source::{self, BatchInputs};
 use super::class_coverage;
+use super::examples::ExampleImages;
 use super::recipe::{
     EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, engine,
 };
@@ -19,7 +20,7 @@ use crate::model::{self, Pass};
 use crate::ops;
 use crate::pipeline::Broken;
 use crate::report::code_paths::PICTURES;
-use crate::task::{Evaluation, Evaluator, MeasuredImages, RecognitionSpec};
+use crate::task::{Evaluation, Evaluator, MeasuredImages, RecognitionSpec, Task, TaskFile, TaskVisitor};
 use crate::train::TrainBatch;
 
 pub struct EvaluateStage {
@@ -113,7 +114,14 @@ impl EvaluateStage {
         for member in 0..self.members.len() {
             seen.append(&mut self.for_each_batch(member, dataset, context, evaluator.as_mut())?);
         }
-        self.publish(dataset, &seen, evaluator, context)
+        self.publish(dataset, &seen, evaluator, context)?;
+        match (&self.members[..], &self.recognition) {
+            ([member], None) => {
+                let examples = DrawExamples { stage: self, dataset, context };
+                context.write_all(&member.model_spec.task(None).visit(examples)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn evaluator(&self, dataset: &Arc<Dataset>) -> Result<Box<dyn Evaluator>> {
@@ -180,5 +188,27 @@ impl EvaluateStage {
         document["broken_images"] = json!(broken.len());
         context.write("metrics.json", pretty(&document))?;
         context.write_all(&files)
+    }
+}
+
+/// Draws examples of the evaluation of one model.
+struct DrawExamples<'a> {
+    stage: &'a EvaluateStage,
+    dataset: &'a Arc<Dataset>,
+    context: &'a StageContext<'a>,
+}
+
+impl TaskVisitor for DrawExamples<'_> {
+    type Output = Result<Vec<TaskFile>>;
+
+    fn visit<T: Task>(self, task: T) -> Self::Output {
+        let Self { stage, dataset, context } = self;
+        if T::EXAMPLE_BATCHES == 0 {
+            return Ok(Vec::new());
+        }
+        let model = stage.model_spec().build();
+        let state = context.load_model(0, &model.description)?;
+        let (preprocess, samples) = (&stage.preprocess, stage.samples(dataset));
+        ExampleImages { dataset, preprocess, model: &model, state: &state, context, samples }.files(&task)
     }
 }

@@ -8,6 +8,7 @@ mod callbacks;
 mod class_coverage;
 mod context;
 mod evaluate;
+mod examples;
 mod feature_cache_status;
 mod features;
 mod frozen_backbone;

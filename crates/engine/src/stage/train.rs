@@ -12,6 +12,7 @@ use super::batch_source::{BatchInputs, TrainingBatches as Batches};
 use super::callbacks::{self, StageCallbacks};
 use super::class_coverage;
 use super::context::{BEST, LAST};
+use super::examples::ExampleImages;
 use super::oom;
 use super::recipe::{
     ModelRecipe, ParametersRecipe, PreprocessRecipe, Recipe, SplitRecipe, TrainRecipe, TrainSettings, engine,
@@ -214,7 +215,7 @@ impl TrainStage {
     fn publish<T: Task>(
         &self,
         context: &StageContext,
-        dataset: &Dataset,
+        dataset: &Arc<Dataset>,
         model: &Model,
         task: &T,
         progress: &TrainProgress<T::Meter>,
@@ -233,6 +234,7 @@ impl TrainStage {
         context.write("parameters.csv", self.table.csv(description, Some(&digests))?)?;
 
         let metrics = task.metrics();
+        context.write_all(&task.epoch_files(&progress.history))?;
         let row = |row| callbacks::history_row(row, &self.table, metrics.history);
         let rows: Vec<_> = progress.history.iter().map(row).collect();
         context.write("history.csv", report::history_csv(&rows, metrics.history))?;
@@ -244,10 +246,17 @@ impl TrainStage {
         let is_broken = |path: &str| progress.broken.contains(path);
         class_coverage::require_classes_or_warn(&self.preprocess, dataset, &parts, is_broken, context)?;
         context.list_broken(dataset, &self.preprocess, progress.broken.iter().map(String::as_str))?;
-        match &progress.best {
-            Some(best) => context.write_all(&task.files(context.stage, &best.meter)?),
-            None => Ok(()),
-        }
+        let Some(best) = &progress.best else { return Ok(()) };
+        context.write_all(&task.files(context.stage, &best.meter)?)?;
+        let examples = ExampleImages {
+            dataset,
+            preprocess: &self.preprocess,
+            model,
+            state: &chosen,
+            context,
+            samples: dataset.split(Split::Validation),
+        };
+        context.write_all(&examples.files(task)?)
     }
 
     fn metrics<M: Clone + Serialize + DeserializeOwned>(

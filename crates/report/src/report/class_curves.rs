@@ -2,9 +2,10 @@
 
 use super::plot::{Plot, fractions};
 use super::svg::{Anchor, Dash, Font, Paint, SERIES, Stroke, Svg};
-use super::tables::{IN_MEMORY, text};
+use super::tables::{IN_MEMORY, text, unreadable};
 use super::text::{fit, width};
 use crate::csv_cells;
+use crate::error::{Error, Result};
 
 const SIZE: [f64; 2] = [800.0, 516.0];
 const SIDES: [f64; 2] = [72.0, 528.0];
@@ -134,6 +135,35 @@ pub fn class_curves_csv(x_name: &str, x: &[f64], mean: &[f64], classes: &[ClassC
     text(writer)
 }
 
+/// Reads what [`class_curves_csv`] wrote: `x`, the mean and the values of each class, without the classes' numbers. A
+/// value that was left out is `NaN`.
+///
+/// # Errors
+/// The table has another format.
+pub fn read_class_curves(text: &str) -> Result<(Vec<f64>, Vec<f64>, Vec<ClassCurve>)> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let names: Vec<String> = reader.headers().map_err(unreadable)?.iter().map(str::to_owned).collect();
+    let mut columns: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+    for record in reader.records() {
+        for (column, cell) in columns.iter_mut().zip(&record.map_err(unreadable)?) {
+            let value = if cell.is_empty() { Ok(f64::NAN) } else { cell.parse() };
+            let error = |_| Error::failed(format!("unreadable table: `{cell}` is no number"));
+            column.push(value.map_err(error)?);
+        }
+    }
+    let mut columns = columns.into_iter();
+    let (Some(x), Some(mean)) = (columns.next(), columns.next()) else {
+        return Err(Error::failed("unreadable table: a curve needs two columns"));
+    };
+    let class = |(name, values): (&String, _)| ClassCurve {
+        class: csv_cells::name(name).to_owned(),
+        values,
+        number: String::new(),
+    };
+    let classes = names[2..].iter().zip(columns).map(class).collect();
+    Ok((x, mean, classes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::png;
@@ -170,6 +200,20 @@ mod tests {
 
     fn names(count: usize) -> Vec<String> {
         (0..count).map(|place| format!("class {place} <of a genus & with a long name>")).collect()
+    }
+
+    #[test]
+    fn the_table_reads_back_what_was_written() {
+        let x = [0.0, 0.5, 1.0];
+        let values = vec![0.1 + 0.2, f64::NAN, 1.0 / 3.0];
+        let classes = [ClassCurve { class: "=car, old".to_owned(), values, number: String::new() }];
+        let text = class_curves_csv("recall", &x, &[1.0, 0.25, f64::NAN], &classes);
+        let (places, mean, read) = read_class_curves(&text).unwrap();
+        assert_eq!((places, &mean[..2], mean[2].is_nan()), (x.to_vec(), &[1.0, 0.25][..], true));
+        assert_eq!((read[0].class.as_str(), read[0].values[0]), ("=car, old", 0.1 + 0.2));
+        assert!(read[0].values[1].is_nan() && read[0].values[2] == 1.0 / 3.0);
+        assert!(read_class_curves("recall\n0\n").is_err());
+        assert!(read_class_curves("recall,mean\n0,high\n").is_err());
     }
 
     #[test]

@@ -7,7 +7,8 @@ code_paths! {
     /// For evaluations that compare embeddings.
     RECOGNITION_PICTURES = "recognition_pictures", 1;
     /// For evaluations that compare boxes: curves by class, matrices with a background, boxes on images.
-    BOX_PICTURES = "box_pictures", 1;
+    /// 2: sheets of evaluated images, and `results.csv`.
+    BOX_PICTURES = "box_pictures", 2;
     /// Names in CSV files that a spreadsheet would execute are written as text.
     TEXT_CELLS = "text_cells", 1;
 }

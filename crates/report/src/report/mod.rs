@@ -33,9 +33,11 @@ mod text;
 pub use boxes::{
     BoxClassScores, BoxEpoch, BoxScores, ImageBox, ImageBoxes, MOST_IN_SHEET, RESULTS_HEADER, SheetImage,
     box_scores_parts, boxes_csv, boxes_json, coco_results, image_png, jpeg, picture_of_boxes, read_boxes,
-    results_csv, sheet, yolo_text,
+    results_csv, rgb_image, sheet, yolo_text,
 };
-pub use class_curves::{ClassCurve, ClassCurves, MOST_CURVES, class_curves, class_curves_csv};
+pub use class_curves::{
+    ClassCurve, ClassCurves, MOST_CURVES, class_curves, class_curves_csv, read_class_curves,
+};
 pub use comparison::{
     Column, ComparedRun, Heading, MeanStd, MetricSplit, RunComparison, RunGroup, comparison_csv,
 };
@@ -57,7 +59,8 @@ pub use regression::Regression;
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use svg::Svg;
 pub use tables::{
-    Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, predictions_csv, read_predictions,
+    Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, predictions_csv, read_matrix,
+    read_predictions,
 };
 pub use text::{
     column_text, count, freeze_summary, number, percent, shortest, significant, unfreeze_summary, value_text,

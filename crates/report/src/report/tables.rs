@@ -41,6 +41,20 @@ pub fn matrix_csv(corner: &str, names: &[&str], counts: &[Vec<u64>]) -> String {
     text(writer)
 }
 
+/// Reads the counts that [`matrix_csv`] wrote, row by row.
+///
+/// # Errors
+/// A cell is no count.
+pub fn read_matrix(text: &str) -> Result<Vec<Vec<u64>>> {
+    let count = |cell: &str| {
+        cell.parse().map_err(|_| Error::failed(format!("unreadable table: `{cell}` is no count")))
+    };
+    let row = |record: csv::Result<csv::StringRecord>| {
+        record.map_err(unreadable)?.iter().skip(1).map(count).collect::<Result<Vec<u64>>>()
+    };
+    csv::Reader::from_reader(text.as_bytes()).records().map(row).collect()
+}
+
 /// A row for each label.
 pub fn labels_csv(metrics: &MultiLabelScores) -> String {
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
@@ -105,6 +119,13 @@ pub(super) fn unreadable(error: csv::Error) -> Error {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_matrix_reads_back() {
+        let counts = vec![vec![3, 0], vec![u64::MAX, 1]];
+        assert_eq!(read_matrix(&matrix_csv("a/b", &["=x", "y,z"], &counts)).unwrap(), counts);
+        assert!(read_matrix("a/b,x\nx,-1\n").is_err());
+    }
 
     proptest! {
         #[test]

@@ -66,6 +66,20 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The tables and figures of scores. `stage` is the name in figures.
     fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<TaskFile>>;
 
+    /// Tables of the epochs in addition to `history.csv`.
+    fn epoch_files(&self, _rows: &[train::EpochRow]) -> Vec<TaskFile> {
+        Vec::new()
+    }
+
+    /// The number of batches of [`EXAMPLES_IN_BATCH`] evaluated images that [`Task::example_files`] draws.
+    const EXAMPLE_BATCHES: usize = 0;
+
+    /// Pictures of some evaluated images with their annotations and with what the network predicts, all of batch
+    /// `batch`, counted from 0.
+    fn example_files(&self, _batch: usize, _examples: &Examples) -> Result<Vec<TaskFile>> {
+        Ok(Vec::new())
+    }
+
     /// An evaluation of several models together.
     ///
     /// # Errors
@@ -73,6 +87,25 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     fn ensemble(self, _dataset: Arc<Dataset>, _split: Split) -> Result<Box<dyn Evaluator>> {
         Err(Error::bug("an ensemble of a task that has none"))
     }
+}
+
+/// The number of images in a batch of examples, which becomes one sheet.
+pub const EXAMPLES_IN_BATCH: usize = 16;
+
+/// Evaluated images, with all that a task needs to draw them.
+pub struct Examples<'a> {
+    /// The images as the network sees them, in the order of rows.
+    pub pictures: Vec<InputPicture>,
+    pub annotations: Annotations<'a>,
+    pub outputs: Outputs,
+}
+
+/// The input of a network as a picture: the normalisation is undone.
+pub struct InputPicture {
+    /// Width and height.
+    pub size: [u32; 2],
+    /// RGB8, row by row.
+    pub pixels: Vec<u8>,
 }
 
 /// Predictions of an evaluation, with their images.

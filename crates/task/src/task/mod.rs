@@ -32,7 +32,9 @@ mod tests;
 pub use annotations::{Annotated, Annotations, InputObjects, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
-pub use interface::{OutputDescription, Predictions, Task, TaskFile, TaskProblem};
+pub use interface::{
+    EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
+};
 pub use kind::{TaskKind, TaskVisitor};
 pub use recognition::{GallerySearch, PairVerification, RecognitionSpec};
 pub use registry::{TASKS, named, of_stage};

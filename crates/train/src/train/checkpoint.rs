@@ -25,6 +25,9 @@ pub struct EpochRow {
     pub epoch: u32,
     /// The base learning rate at the epoch's last step.
     pub lr: f64,
+    /// That of biases, if it is another one: in a warmup that starts elsewhere for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias_lr: Option<f64>,
     pub train: Scores,
     pub validation: Option<Scores>,
     /// Whether this epoch was the best when it ended.

@@ -169,9 +169,11 @@ fn close_epoch<T: TrainTask>(
         }
         None => None,
     };
+    let last_step = progress.step.saturating_sub(1);
     let mut row = EpochRow {
         epoch: progress.epoch + 1,
-        lr: context.lr(progress, progress.step.saturating_sub(1)),
+        lr: context.lr(progress, last_step),
+        bias_lr: context.step_rates(progress, last_step).bias_lr(context.settings.optimizer.lr()),
         train: context.task.scores(&progress.meter),
         validation: validation.as_ref().map(|meter| context.task.scores(meter)),
         best: false,

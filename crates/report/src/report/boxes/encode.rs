@@ -1,4 +1,4 @@
-//! Images as the bytes of a file.
+//! Images from pixels, and as the bytes of a file.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -8,6 +8,15 @@ use crate::error::{Error, Result};
 
 /// High enough that text on boxes has no visible noise around it.
 const QUALITY: u8 = 90;
+
+/// An image of this width and height from its RGB8 pixels, row by row.
+///
+/// # Errors
+/// A bug: another number of pixels.
+pub fn rgb_image([width, height]: [u32; 2], pixels: Vec<u8>) -> Result<RgbImage> {
+    RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| Error::bug("a picture whose pixels do not have its size"))
+}
 
 /// A baseline JPEG file with full colour resolution.
 pub fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {

@@ -19,7 +19,7 @@ pub struct BoxEpoch {
     /// Precision, recall, AP50 and AP50-95.
     pub scores: [f64; 4],
     pub validation: [f64; 3],
-    /// The learning rates of the three parameter groups at the last step: weights, normalisation, biases.
+    /// The optimizer's learning rates of weights, normalisations and biases at the last step, before any group's scale.
     pub lr: [f64; 3],
 }
 

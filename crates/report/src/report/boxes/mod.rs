@@ -9,12 +9,14 @@ mod picture;
 mod scores;
 mod sheet;
 
-pub use encode::{image_png, jpeg};
+pub use encode::{image_png, jpeg, rgb_image};
 pub use epochs::{BoxEpoch, RESULTS_HEADER, results_csv};
 pub use files::{boxes_csv, boxes_json, coco_results, read_boxes, yolo_text};
 pub use picture::picture_of_boxes;
 pub use scores::{BoxClassScores, BoxScores, box_scores_parts};
 pub use sheet::{MOST_IN_SHEET, SheetImage, sheet};
+
+use crate::data::{BoxArea, LabelledBox};
 
 /// A box of a class on an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +32,20 @@ pub struct ImageBox {
 }
 
 impl ImageBox {
+    /// An annotated object on an image of this width and height.
+    pub fn of_label(object: &LabelledBox, [width, height]: [u32; 2]) -> Self {
+        let pixels = |fraction: f64, side: u32| (fraction * f64::from(side)) as f32;
+        let BoxArea { left, top, right, bottom } = object.area;
+        Self {
+            class: object.class as usize,
+            score: None,
+            left: pixels(left, width),
+            top: pixels(top, height),
+            right: pixels(right, width),
+            bottom: pixels(bottom, height),
+        }
+    }
+
     fn corners(&self) -> [f32; 4] {
         [self.left, self.top, self.right, self.bottom]
     }

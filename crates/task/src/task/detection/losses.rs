@@ -16,7 +16,7 @@ pub struct DetectionMeter {
 }
 
 /// The names of the terms, in order.
-const TERMS: [&str; 3] = ["box_loss", "class_loss", "dfl_loss"];
+pub const TERMS: [&str; 3] = ["box_loss", "class_loss", "dfl_loss"];
 
 impl DetectionMeter {
     pub fn new(metrics: Option<DetectionMetrics>) -> Self {

@@ -1,6 +1,8 @@
 //! Object detection: boxes and classes of the objects in an image, trained with the loss of YOLO11's head and measured as
 //! COCO does.
 
+mod epochs;
+mod examples;
 mod found;
 mod losses;
 mod pictures;

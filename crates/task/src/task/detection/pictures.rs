@@ -2,12 +2,12 @@
 
 use crate::error::Result;
 use crate::metrics::detection::{
-    CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, DetectionConfusion, DetectionCurves,
-    DetectionMetrics, DetectionScores, curve_position,
+    CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, ClassDetectionScores, DetectionConfusion,
+    DetectionCurves, DetectionMetrics, DetectionScores, curve_position,
 };
 use crate::report::{
-    CellText, ClassCurve, ClassCurves, MatrixPicture, ShareOf, Svg, class_curves, class_curves_csv,
-    matrix_csv, matrix_picture, png,
+    CellText, ClassCurve, ClassCurves, MatrixPicture, ShareOf, StageFiles, Svg, class_curves,
+    class_curves_csv, matrix_csv, matrix_picture, png, read_class_curves, read_matrix,
 };
 use crate::task::TaskFile;
 
@@ -59,10 +59,11 @@ const CURVES: [CurveKind; 4] = [
 ];
 
 /// The names of the files that reports link.
-pub const FILES: [&str; 18] = [
+pub const FILES: [&str; 27] = [
     "predictions.csv",
     "predictions_coco.json",
     "predictions_coco_ids.json",
+    "results.csv",
     "confusion_matrix.csv",
     "confusion_matrix.svg",
     "confusion_matrix.png",
@@ -74,10 +75,26 @@ pub const FILES: [&str; 18] = [
     "F1_curve.csv",
     "F1_curve.svg",
     "F1_curve.png",
+    "P_curve.csv",
     "P_curve.svg",
     "P_curve.png",
+    "R_curve.csv",
     "R_curve.svg",
     "R_curve.png",
+    "val_batch0_labels.jpg",
+    "val_batch0_pred.jpg",
+    "val_batch1_labels.jpg",
+    "val_batch1_pred.jpg",
+    "val_batch2_labels.jpg",
+    "val_batch2_pred.jpg",
+];
+
+const CONFUSION_CSV: &str = "confusion_matrix.csv";
+
+/// The matrix as numbers and as shares of the true class.
+const MATRICES: [(CellText, &str, &str); 2] = [
+    (CellText::CountAlone, "confusion_matrix.svg", "confusion_matrix.png"),
+    (CellText::Share, "confusion_matrix_normalized.svg", "confusion_matrix_normalized.png"),
 ];
 
 pub fn files(stage: &str, classes: &[String], metrics: &DetectionMetrics) -> Result<Vec<TaskFile>> {
@@ -87,32 +104,44 @@ pub fn files(stage: &str, classes: &[String], metrics: &DetectionMetrics) -> Res
         let Some(drawing) = CurveDrawing::new(kind, &scores, &curves) else { continue };
         let picture = drawing.picture(stage);
         let [csv, svg, bitmap] = kind.files;
-        files.push(TaskFile::new(
-            csv,
-            class_curves_csv(kind.x_title, &drawing.x, drawing.mean, &drawing.classes),
-        ));
+        let CurveDrawing { x, mean, classes, .. } = &drawing;
+        files.push(TaskFile::new(csv, class_curves_csv(kind.x_title, x, mean, classes)));
         files.push(TaskFile::new(svg, picture.document()));
         files.push(TaskFile::new(bitmap, png(&picture)?));
     }
     let counts = counts(metrics.confusion());
     let names = names(classes);
-    files.push(TaskFile::new("confusion_matrix.csv", matrix_csv("predicted/true", &names, &counts)));
-    for (text, svg, bitmap) in [
-        (CellText::CountAlone, "confusion_matrix.svg", "confusion_matrix.png"),
-        (CellText::Share, "confusion_matrix_normalized.svg", "confusion_matrix_normalized.png"),
-    ] {
-        let picture = confusion(stage, classes, &counts, text);
+    files.push(TaskFile::new(CONFUSION_CSV, matrix_csv("predicted/true", &names, &counts)));
+    for (text, svg, bitmap) in MATRICES {
+        let picture = confusion(stage, &names, &counts, text);
         files.push(TaskFile::new(svg, picture.document()));
         files.push(TaskFile::new(bitmap, png(&picture)?));
     }
     Ok(files)
 }
 
+/// The figures of a report, drawn from the tables of a finished stage: precision by recall, F1 by confidence, and the
+/// confusion matrices.
+pub fn of_stage(files: &StageFiles, scores: &DetectionScores) -> Result<Vec<Svg>> {
+    let mut pictures = Vec::new();
+    for kind in &CURVES[..2] {
+        let drawing = files.table(kind.files[0], |text| Ok(Some(CurveDrawing::read(kind, scores, text)?)))?;
+        pictures.extend(drawing.map(|drawing| drawing.picture(files.stage)));
+    }
+    let counts = files.table(CONFUSION_CSV, read_matrix)?;
+    let classes: Vec<String> = scores.classes.iter().map(|class| class.class.clone()).collect();
+    let names = names(&classes);
+    if counts.len() == names.len() && counts.iter().all(|row| row.len() == names.len()) {
+        pictures.extend(MATRICES.map(|(text, _, _)| confusion(files.stage, &names, &counts, text)));
+    }
+    Ok(pictures)
+}
+
 /// The numbers of one picture.
 struct CurveDrawing<'a> {
     kind: &'a CurveKind,
     x: Vec<f64>,
-    mean: &'a [f64],
+    mean: Vec<f64>,
     mean_number: String,
     mark: Option<[f64; 2]>,
     classes: Vec<ClassCurve>,
@@ -120,13 +149,32 @@ struct CurveDrawing<'a> {
 
 impl<'a> CurveDrawing<'a> {
     /// `None` without any object to find.
-    fn new(kind: &'a CurveKind, scores: &DetectionScores, curves: &'a DetectionCurves) -> Option<Self> {
-        let mean = (kind.values)(curves.mean.as_ref()?);
-        let x: Vec<f64> = (0..mean.len()).map(curve_position).collect();
+    fn new(kind: &'a CurveKind, scores: &DetectionScores, curves: &DetectionCurves) -> Option<Self> {
+        let mean = (kind.values)(curves.mean.as_ref()?).clone();
+        let x = (0..mean.len()).map(curve_position).collect();
+        let class = |(class, curves): (&ClassDetectionScores, &Option<Curves>)| {
+            let values = (kind.values)(curves.as_ref()?).clone();
+            Some(ClassCurve { class: class.class.clone(), values, number: String::new() })
+        };
+        let classes = scores.classes.iter().zip(&curves.classes).filter_map(class).collect();
+        Some(Self::with_numbers(kind, scores, (x, mean, classes)))
+    }
+
+    /// From a table that [`files`] wrote.
+    fn read(kind: &'a CurveKind, scores: &DetectionScores, text: &str) -> Result<Self> {
+        Ok(Self::with_numbers(kind, scores, read_class_curves(text)?))
+    }
+
+    /// Adds what the legend says.
+    fn with_numbers(
+        kind: &'a CurveKind,
+        scores: &DetectionScores,
+        (x, mean, mut classes): (Vec<f64>, Vec<f64>, Vec<ClassCurve>),
+    ) -> Self {
         let best = |values: &[f64]| {
             let most = values.iter().copied().fold(0.0, f64::max);
             let place = values.iter().position(|value| *value == most).unwrap_or_default();
-            [x[place], most]
+            [x.get(place).copied().unwrap_or_default(), most]
         };
         let number = |values: &[f64], ap50: Option<f64>| match kind.by_recall {
             true => ap50.map(|ap50| format!("{ap50:.3}")).unwrap_or_default(),
@@ -135,20 +183,12 @@ impl<'a> CurveDrawing<'a> {
                 format!("{most:.2} at {at:.3}")
             }
         };
-        let class = |(class, curves): (&crate::metrics::detection::ClassDetectionScores, &Option<Curves>)| {
-            let values = (kind.values)(curves.as_ref()?).clone();
-            let number = number(&values, class.ap50);
-            Some(ClassCurve { class: class.class.clone(), values, number })
-        };
-        let mark = (!kind.by_recall).then(|| best(mean));
-        Some(Self {
-            mean_number: number(mean, scores.ap50),
-            mark,
-            classes: scores.classes.iter().zip(&curves.classes).filter_map(class).collect(),
-            kind,
-            mean,
-            x,
-        })
+        for curve in &mut classes {
+            let of_class = scores.classes.iter().find(|class| class.class == curve.class);
+            curve.number = number(&curve.values, of_class.and_then(|class| class.ap50));
+        }
+        let mark = (!kind.by_recall).then(|| best(&mean));
+        Self { mean_number: number(&mean, scores.ap50), mark, kind, x, mean, classes }
     }
 
     fn picture(&self, stage: &str) -> Svg {
@@ -171,13 +211,13 @@ fn names(classes: &[String]) -> Vec<&str> {
 
 /// Rows are predicted classes and columns true ones, the last of both is the background. The colour is the fraction of
 /// each column.
-pub fn confusion(stage: &str, classes: &[String], counts: &[Vec<u64>], text: CellText) -> Svg {
+fn confusion(stage: &str, names: &[&str], counts: &[Vec<u64>], text: CellText) -> Svg {
     let subtitle =
         format!("boxes with a confidence above {CONFUSION_CONFIDENCE} and an IoU above {CONFUSION_IOU}");
     matrix_picture(&MatrixPicture {
         title: stage,
         subtitle: &subtitle,
-        names: names(classes),
+        names: names.to_vec(),
         counts,
         row_title: "predicted class",
         column_title: "true class",

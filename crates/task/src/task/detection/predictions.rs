@@ -58,11 +58,12 @@ fn confident(found: &[Detection]) -> Vec<Detection> {
 }
 
 fn image(file: String, [width, height]: [u32; 2], objects: &[Detection]) -> ImageBoxes {
-    let shown = |object: &Detection| {
-        let [left, top, right, bottom] = object.corners.map(|corner| corner as f32);
-        ImageBox { class: object.class as usize, score: Some(object.score), left, top, right, bottom }
-    };
-    ImageBoxes { file, width, height, boxes: objects.iter().map(shown).collect() }
+    ImageBoxes { file, width, height, boxes: objects.iter().map(image_box).collect() }
+}
+
+pub fn image_box(object: &Detection) -> ImageBox {
+    let [left, top, right, bottom] = object.corners.map(|corner| corner as f32);
+    ImageBox { class: object.class as usize, score: Some(object.score), left, top, right, bottom }
 }
 
 /// All that scores count: a table, and COCO's results file. Images have the ids 1, 2, … in the order of their paths, and

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::pictures;
 use super::task::RECIPE_FIELD;
 use crate::error::Result;
 use crate::metrics::detection::{ClassDetectionScores, DetectionScores};
@@ -68,7 +69,7 @@ pub static METRICS: TaskMetrics = TaskMetrics {
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "detection",
     metrics: &METRICS,
-    files: &super::pictures::FILES,
+    files: &pictures::FILES,
     is_of: |document: &Value| document["model"][RECIPE_FIELD] == true,
     report,
 };
@@ -85,7 +86,7 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     let headline = [(&AP50_95, scores.ap50_95), (&AP50, scores.ap50)];
     Ok(TaskReport {
         headline: headline.into_iter().filter_map(|(metric, score)| Some((metric, score?))).collect(),
-        parts: box_scores_parts(&all, scores.best_confidence, Vec::new(), &classes),
+        parts: box_scores_parts(&all, scores.best_confidence, pictures::of_stage(files, &scores)?, &classes),
     })
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::losses::DetectionMeter;
 use super::predictions::FoundObjects;
 use super::targets::ImageObjects;
-use super::{METRICS, found, pictures, predictions, targets};
+use super::{METRICS, epochs, examples, found, pictures, predictions, targets};
 use crate::autograd::Tape;
 use crate::code_path::CodePath;
 use crate::data::{BoxArea, LabelledBox};
@@ -19,8 +19,8 @@ use crate::ops::{self, Deferred, DetectionGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::BOX_PICTURES;
 use crate::task::{
-    Annotations, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
-    TaskSpec,
+    Annotations, Examples, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile,
+    TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -222,5 +222,15 @@ impl Task for Detection {
             Some(metrics) => pictures::files(stage, &self.classes, metrics),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn epoch_files(&self, rows: &[train::EpochRow]) -> Vec<TaskFile> {
+        epochs::files(rows)
+    }
+
+    const EXAMPLE_BATCHES: usize = examples::FILES.len();
+
+    fn example_files(&self, batch: usize, examples: &Examples) -> Result<Vec<TaskFile>> {
+        examples::files(batch, &self.classes, examples)
     }
 }

@@ -57,12 +57,14 @@ impl From<f64> for StepRates {
 
 impl StepRates {
     fn lr(&self, parameter: &OptimizerParameter) -> f64 {
-        match self.warmup {
-            Some(WarmupRates { progress, full, bias_lr: Some(start), .. }) if parameter.is_bias => {
-                start + (parameter.lr * full - start) * progress
-            }
-            _ => parameter.lr * self.factor,
-        }
+        let of_bias = self.bias_lr(parameter.lr).filter(|_| parameter.is_bias);
+        of_bias.unwrap_or(parameter.lr * self.factor)
+    }
+
+    /// The learning rate of a bias whose full rate is `lr`, during a warmup that starts elsewhere for biases.
+    pub fn bias_lr(&self, lr: f64) -> Option<f64> {
+        let WarmupRates { progress, full, bias_lr, .. } = self.warmup?;
+        bias_lr.map(|start| start + (lr * full - start) * progress)
     }
 
     fn momentum(&self) -> Option<f64> {
