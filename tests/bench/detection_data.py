@@ -4,8 +4,8 @@
     python detection_data.py crowns --package deepforest-2.1.0-*.whl --out data/crowns
     python detection_data.py nuclei --package stardist-0.9.2-*.whl --out data/nuclei
 
-`crowns` cuts the two large photos of the National Ecological Observatory Network into tiles for training (VOC), and keeps
-two other sites for validation: 853 boxes against 98. `nuclei` cuts one 512 x 512 photo of 16 bits into overlapping tiles
+`crowns` cuts photos of the National Ecological Observatory Network into tiles (VOC): one of Yellowstone for training, with
+574 boxes; another of the same forest for validation, with 279; and two of other forests for the test, with 98. `nuclei` cuts one 512 x 512 photo of 16 bits into overlapping tiles
 (YOLO), with a box around each object of its mask. Both packages are open: MIT and BSD-3.
 
 Needs: numpy==2.4.*, pillow==12.*, tifffile, imagecodecs.
@@ -30,12 +30,15 @@ def starts(length, tile, overlap):
 def crowns(package, out, tile=400, overlap=80):
     """VOC: JPEGImages (PNG files), Annotations, and the lists of ImageSets."""
     folder = "deepforest/data/"
-    training = ["2019_YELL_2_528000_4978000_image_crop2", "2019_YELL_2_541000_4977000_image_crop"]
-    validation = ["OSBS_029", "SOAP_061"]
+    splits = {
+        "train": ["2019_YELL_2_528000_4978000_image_crop2"],
+        "val": ["2019_YELL_2_541000_4977000_image_crop"],
+        "test": ["OSBS_029", "SOAP_061"],
+    }
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (out / name).mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(package) as archive:
-        for split, names in (("train", training), ("val", validation)):
+        for split, names in splits.items():
             listed = []
             for name in names:
                 image = Image.open(io.BytesIO(archive.read(f"{folder}{name}.png"))).convert("RGB")

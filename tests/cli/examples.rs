@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::project::{Project, document};
-use defrost::model::Model;
+use defrost::model::{Description, Model};
 use defrost::pipeline;
 use serde_json::{Map, Value, json};
 
-/// The variables that the pipelines use: image folders, and weight files by architecture.
+/// The variables that the pipelines use: image folders, those with boxes, and weight files by architecture.
 const IMAGES: [&str; 6] = ["FACES", "STRANGERS", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
+const BOXED_IMAGES: [&str; 3] = ["CROWNS", "NUCLEI", "STREETS"];
 const WEIGHTS: [(&str, &str); 3] =
     [("RESNET18", "resnet18"), ("RESNET50", "resnet50"), ("EFFICIENTNET_B0", "efficientnet_b0")];
 
@@ -74,6 +75,8 @@ impl World {
         for arch in ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_b2"] {
             zeros(&folder.join(arch).with_extension("pth"), arch);
         }
+        detectors(&folder);
+        world.boxes();
         world
     }
 
@@ -94,7 +97,32 @@ impl World {
             .arg(file);
         command.env("WEIGHTS", &weights).envs(IMAGES.map(|variable| (variable, &images)));
         command.envs(WEIGHTS.map(|(variable, arch)| (variable, weights.join(arch).with_extension("pth"))));
+        command.envs(BOXED_IMAGES.map(|variable| (variable, self.0.path().join("boxes"))));
+        command.env("YOLO11N", weights.join("yolo11n-fused.safetensors"));
+        command.env("YOLO11N_PT", weights.join("yolo11n.safetensors"));
         command
+    }
+
+    /// Images with boxes, as YOLO's and as Pascal VOC's files.
+    fn boxes(&self) {
+        let root = self.0.path().join("boxes");
+        let write = |file: String, text: &str| {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().expect("a file has a folder")).expect("the folder is ours");
+            fs::write(path, text).expect("the folder is ours");
+        };
+        write("data.yaml".to_owned(), "train: images/train\nval: images/val\nnames: [car, tram]\n");
+        for (split, seed) in [("train", 0), ("val", 100)] {
+            for number in 0..4 {
+                let name = format!("{split}{number}");
+                self.0.image(&format!("boxes/images/{split}/{name}.png"), [90, 120, 150], seed + number);
+                self.0.image(&format!("boxes/JPEGImages/{name}.png"), [90, 120, 150], seed + number);
+                write(format!("labels/{split}/{name}.txt"), "0 0.5 0.5 0.5 0.5\n1 0.25 0.25 0.5 0.5\n");
+                write(format!("Annotations/{name}.xml"), VOC);
+            }
+            let names: String = (0..4).map(|number| format!("{split}{number}\n")).collect();
+            write(format!("ImageSets/Main/{split}.txt"), &names);
+        }
     }
 
     /// A folder with the pipeline's classes; three classes if it lists none.
@@ -116,15 +144,52 @@ impl World {
     }
 }
 
-/// Writes weights as torchvision publishes them, by name and shape. The values are a hole in the file.
+/// One object of an image of 24 by 24 pixels.
+const VOC: &str = "<annotation><size><width>24</width><height>24</height></size><object><name>crown</name>\
+    <bndbox><xmin>6</xmin><ymin>6</ymin><xmax>18</xmax><ymax>18</ymax></bndbox></object></annotation>";
+
+/// Writes weights as torchvision publishes them, by name and shape.
 pub fn zeros(path: &Path, arch: &str) {
-    let spec: pipeline::Model = serde_json::from_value(json!({ "arch": arch })).expect("an architecture");
+    let tensors = tensors(&described(json!({ "arch": arch }), 1000));
+    write_zeros(path, tensors, None);
+}
+
+/// A detector of COCO's number of classes, as published and as exported: with batch normalisation merged into convolutions.
+fn detectors(folder: &Path) {
+    let tensors = tensors(&described(json!({ "arch": "yolo11n", "head": { "kind": "detect" } }), 80));
+    let classes = (0..80).map(|class| match class {
+        2 => "car".to_owned(),
+        other => format!("class {other}"),
+    });
+    let classes = json!(classes.collect::<Vec<_>>()).to_string();
+    let fused = tensors.iter().filter_map(|(name, shape)| match name.split_once(".bn.") {
+        Some((layer, "bias")) => Some((format!("{layer}.conv.bias"), shape.clone())),
+        Some(_) => None,
+        None => Some((name.clone(), shape.clone())),
+    });
+    write_zeros(&folder.join("yolo11n-fused.safetensors"), fused.collect(), Some(&classes));
+    write_zeros(&folder.join("yolo11n.safetensors"), tensors, Some(&classes));
+}
+
+fn described(model: Value, classes: usize) -> Description {
+    let spec: pipeline::Model = serde_json::from_value(model).expect("an architecture");
+    Model::build(&spec, classes).description
+}
+
+fn tensors(description: &Description) -> Vec<(String, Vec<usize>)> {
+    description.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
+}
+
+/// The values are a hole in the file.
+fn write_zeros(path: &Path, tensors: Vec<(String, Vec<usize>)>, classes: Option<&str>) {
     let (mut header, mut end) = (Map::new(), 0);
-    for tensor in &Model::build(&spec, 1000).description.tensors {
+    if let Some(classes) = classes {
+        header.insert("__metadata__".to_owned(), json!({ "defrost.classes": classes }));
+    }
+    for (name, shape) in tensors {
         let begin = end;
-        end += 4 * tensor.elements() as u64;
-        let entry = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [begin, end] });
-        header.insert(tensor.name.clone(), entry);
+        end += 4 * shape.iter().product::<usize>() as u64;
+        header.insert(name, json!({ "dtype": "F32", "shape": shape, "data_offsets": [begin, end] }));
     }
     let header = Value::from(header).to_string();
     let mut file = File::create(path).expect("the folder is ours");
