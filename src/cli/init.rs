@@ -1,5 +1,6 @@
 //! `defrost init`: writes a starter pipeline.
 
+mod detection;
 mod gradual;
 mod weights;
 
@@ -7,6 +8,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
+use self::detection::BoxedData;
 use defrost::data::{Dataset, part_folders, written_folders};
 use defrost::model::Model;
 use defrost::{Error, Result, pipeline, regular_file, store};
@@ -22,8 +24,9 @@ pub struct Args {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// Images: a folder with one subfolder per class, or with `train`, `val` and `test` folders that each have one
-    /// subfolder per class
-    #[arg(long, value_name = "DIR")]
+    /// subfolder per class. For object detection: a folder with `data.yaml`, such a file, a JSON file of COCO, or a folder
+    /// with `JPEGImages` and `Annotations`
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Pretrained weights: a `.safetensors` file or a PyTorch state dict
     #[arg(long, value_name = "FILE")]
@@ -66,7 +69,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         return Err(Error::usage(message).hint("choose another folder, or move the file"));
     }
     for (option, path, is_there) in [
-        ("--data", &args.data, Path::is_dir as fn(&Path) -> bool),
+        ("--data", &args.data, Path::exists as fn(&Path) -> bool),
         ("--weights", &args.weights, Path::is_file),
     ] {
         if let Some(path) = path.as_deref().filter(|path| !is_there(path)) {
@@ -105,8 +108,11 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 fn fill(args: &Args) -> Result<String> {
     let weights = args.weights.as_deref();
     let data = args.data.as_deref();
+    if let Some(boxed) = data.map(|data| BoxedData::find(data, &args.dir)).transpose()?.flatten() {
+        return fill_detection(args, &boxed);
+    }
     let (split, evaluated) = split(data)?;
-    let arch = arch(args)?;
+    let arch = arch(args, "resnet50")?;
     let encoder = parsed(&arch)?.is_encoder();
     let has_batch_norm = !Model::build(&pipeline::Model::of(parsed(&arch)?), 2).description.norms.is_empty();
     if let Some(file) = weights {
@@ -138,6 +144,32 @@ fn fill(args: &Args) -> Result<String> {
         text = text.replace(&format!("\"{word}\""), &toml::Value::String(value).to_string());
     }
     Ok(text.replace("{ SPLIT = true }", &split).replace("\"EVALUATED\"", &format!("\"{evaluated}\"")))
+}
+
+/// The starter pipeline for images with boxes.
+fn fill_detection(args: &Args, data: &BoxedData) -> Result<String> {
+    let arch = arch(args, detection::DEFAULT_ARCH)?;
+    if !parsed(&arch)?.is_detector() {
+        let error = Error::usage(format!("`{arch}` classifies images, and these have boxes"));
+        return Err(error.hint(format!("use `--arch {}`", detection::DEFAULT_ARCH)));
+    }
+    if args.schedule == Schedule::Gradual {
+        return Err(Error::usage("`--schedule gradual` is for networks that classify images")
+            .hint("remove it; `unfreeze` in a stage unfreezes layers of a detector gradually"));
+    }
+    let restore = args.weights.as_deref().map_or(Ok(""), |file| detection::fit(file, parsed(&arch)?))?;
+    let file = match &args.weights {
+        Some(path) => relative(&args.dir, path)?,
+        None => format!("weights/{arch}.pt"),
+    };
+    let quoted = |value: String| toml::Value::String(value).to_string();
+    Ok(detection::TEMPLATE
+        .replace("RESTORE\n", restore)
+        .replace("DATA", &data.lines)
+        .replace("\"NAME\"", &quoted(name(&args.dir)))
+        .replace("\"FILE\"", &quoted(file))
+        .replace("\"ARCH\"", &quoted(arch))
+        .replace("\"EVALUATED\"", &quoted(data.evaluated.to_owned())))
 }
 
 /// The folder's name, converted into a valid pipeline name.
@@ -204,8 +236,8 @@ fn scan(data: &Path, split: serde_json::Value) -> Result<()> {
     Dataset::scan(&folder, data).map(drop).map_err(|error| error.within("--data"))
 }
 
-/// The given architecture, or the one inferred from the name of the weights.
-fn arch(args: &Args) -> Result<String> {
+/// The given architecture, or the one inferred from the name of the weights, or else `default`.
+fn arch(args: &Args, default: &str) -> Result<String> {
     if let Some(arch) = &args.arch {
         return parsed(arch).map(|_| arch.clone());
     }
@@ -214,7 +246,7 @@ fn arch(args: &Args) -> Result<String> {
     Ok(architectures()
         .into_iter()
         .find(|name| plain(file).contains(&plain(name)))
-        .unwrap_or("resnet50")
+        .unwrap_or(default)
         .to_owned())
 }
 

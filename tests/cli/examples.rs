@@ -112,7 +112,7 @@ impl World {
             fs::write(path, text).expect("the folder is ours");
         };
         write("data.yaml".to_owned(), "train: images/train\nval: images/val\nnames: [car, tram]\n");
-        for (split, seed) in [("train", 0), ("val", 100)] {
+        for (split, seed) in [("train", 0), ("val", 100), ("test", 200)] {
             for number in 0..4 {
                 let name = format!("{split}{number}");
                 self.0.image(&format!("boxes/images/{split}/{name}.png"), [90, 120, 150], seed + number);
@@ -155,7 +155,7 @@ pub fn zeros(path: &Path, arch: &str) {
 }
 
 /// A detector of COCO's number of classes, as published and as exported: with batch normalisation merged into convolutions.
-fn detectors(folder: &Path) {
+pub fn detectors(folder: &Path) {
     let tensors = tensors(&described(json!({ "arch": "yolo11n", "head": { "kind": "detect" } }), 80));
     let classes = (0..80).map(|class| match class {
         2 => "car".to_owned(),

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use assert_cmd::Command;
 
-use crate::examples::zeros;
+use crate::detection::squares;
+use crate::examples::{detectors, zeros};
 
 fn defrost(folder: &Path, args: &[&str]) -> (i32, String) {
     let output = Command::cargo_bin("defrost").unwrap().current_dir(folder).args(args).output().unwrap();
@@ -173,4 +174,75 @@ fn a_gradual_schedule_thaws_any_architecture_from_its_head_down() {
     let (code, text) = defrost(folder.path(), &["init", "x", "--arch", "resnet51"]);
     assert_eq!(code, 2);
     assert!(text.contains("unknown architecture `resnet51`"), "{text}");
+}
+
+const LABEL: &str = "<annotation><size><width>64</width><height>48</height></size><object><name>NAME</name>\
+                     <bndbox><xmin>5</xmin><ymin>5</ymin><xmax>25</xmax><ymax>30</ymax></bndbox></object></annotation>";
+
+/// Each of the three formats is recognised, and its starter validates as it is.
+#[test]
+fn images_with_boxes_get_a_starter_for_detection() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    squares(path, 10);
+    let yaml = "train: images/train\nval: images/val\nnames: [red, blue]\n";
+    fs::write(path.join("squares/data.yaml"), yaml).unwrap();
+    for folder in ["voc/JPEGImages", "voc/Annotations", "coco"] {
+        fs::create_dir_all(path.join(folder)).unwrap();
+    }
+    let (mut images, mut annotations) = (Vec::new(), Vec::new());
+    for number in 0..30 {
+        let picture = image::RgbImage::from_pixel(64, 48, image::Rgb([number as u8; 3]));
+        picture.save(path.join(format!("voc/JPEGImages/{number}.png"))).unwrap();
+        picture.save(path.join(format!("coco/{number}.png"))).unwrap();
+        let label = LABEL.replace("NAME", ["car", "tram"][number % 2]);
+        fs::write(path.join(format!("voc/Annotations/{number}.xml")), label).unwrap();
+        images.push(format!(
+            "{{\"id\": {number}, \"file_name\": \"{number}.png\", \"width\": 64, \"height\": 48}}"
+        ));
+        annotations.push(format!(
+            "{{\"id\": {number}, \"image_id\": {number}, \"category_id\": {}, \"bbox\": [5, 5, 20, 25]}}",
+            1 + number % 2
+        ));
+    }
+    let json = format!(
+        "{{\"images\": [{}], \"annotations\": [{}], \"categories\": [{{\"id\": 1, \"name\": \"car\"}}, {{\"id\": 2, \"name\": \"tram\"}}]}}",
+        images.join(", "),
+        annotations.join(", ")
+    );
+    fs::write(path.join("coco/all.json"), json).unwrap();
+    fs::create_dir(path.join("weights")).unwrap();
+    detectors(&path.join("weights"));
+    for (data, name, expected) in [
+        ("squares", "a", "format     = \"yolo\"\nfile       = \"../squares/data.yaml\"\nimage_size"),
+        ("squares/data.yaml", "b", "file       = \"../squares/data.yaml\""),
+        ("voc", "c", "format     = \"voc\"\nroot       = \"../voc\"\nsplit      = { seed = 0, test = 0.1,"),
+        ("coco/all.json", "d", "format     = \"coco\"\nfile       = \"../coco/all.json\"\nsplit      = { "),
+    ] {
+        let weights = ["--weights", "weights/yolo11n.safetensors"];
+        let (code, text) = defrost(path, &[&["init", name, "--data", data][..], &weights].concat());
+        assert_eq!(code, 0, "{text}");
+        let file = format!("{name}/pipeline.toml");
+        let text = fs::read_to_string(path.join(&file)).unwrap();
+        assert!(text.contains(expected) && text.contains("arch = \"yolo11n\""), "{data}:\n{text}");
+        let (code, said) = defrost(path, &["validate", &file]);
+        assert_eq!(code, 0, "{data}: {said}\n{text}");
+        assert!(!text.contains("restore_batch_norm"));
+    }
+    let fused = ["--weights", "weights/yolo11n-fused.safetensors"];
+    let (code, text) = defrost(path, &[&["init", "fused", "--data", "squares"][..], &fused].concat());
+    assert_eq!(code, 0, "{text}");
+    assert!(fs::read_to_string(path.join("fused/pipeline.toml")).unwrap().contains("restore_batch_norm"));
+    assert_eq!(defrost(path, &["validate", "fused/pipeline.toml"]).0, 0);
+    let refused = |arguments: &[&str]| {
+        let (code, text) = defrost(path, &[&["init", "new", "--data"], arguments].concat());
+        assert_eq!(code, 2, "{text}");
+        text
+    };
+    assert!(refused(&["squares", "--arch", "resnet50"]).contains("use `--arch yolo11n`"));
+    assert!(refused(&["squares", "--schedule", "gradual"]).contains("is for networks that classify"));
+    fs::remove_file(path.join("squares/data.yaml")).unwrap();
+    assert!(refused(&["squares"]).contains("but no `data.yaml`"));
+    assert!(refused(&["voc/JPEGImages/0.png"]).contains("is no data set"));
+    assert!(!path.join("new").exists());
 }

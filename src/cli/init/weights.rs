@@ -31,7 +31,7 @@ fn loads(file: &Path, arch: Arch) -> Result<()> {
     origins(&description, &WeightsFile::open(file)?.translated(&description)?, &rules).map(drop)
 }
 
-fn of_option(mut error: Error) -> Error {
+pub(super) fn of_option(mut error: Error) -> Error {
     error.message = format!("--weights: {}", error.message);
     error
 }

@@ -152,7 +152,8 @@ pub fn origins(description: &Description, source: &WeightsFile, rules: &LoadRule
             Some(_) => {}
         }
     }
-    for FusedNorm { norm, bias } in &fused {
+    let restored = |fused: &&FusedNorm| fused::is_restored(&description.norms[fused.norm], rules);
+    for FusedNorm { norm, bias } in fused.iter().filter(restored) {
         let spec = &description.tensors[description.norms[*norm].bias];
         let entry = &entries[bias];
         if entry.shape != spec.shape || !entry.dtype.is_float() {
