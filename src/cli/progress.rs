@@ -137,7 +137,7 @@ impl Screen {
                 self.say(&format!("{:>10} {stage}  features are not kept: {}", "", shown(reason)));
             }
             Event::EpochFinished { stage, epoch, epochs, row, best } => {
-                let line = epoch_line(*epoch, *epochs, row, *best, self.metrics(stage).history);
+                let line = epoch_line(*epoch, *epochs, row, *best, self.metrics(stage));
                 self.say(&format!("{:>10} {stage}  {line}", ""));
                 (self.last_step, self.epoch) = (Some(Instant::now()), Some((*epoch, *epochs)));
             }
@@ -293,14 +293,16 @@ fn step_line(event: &Event, metrics: &[Metric]) -> String {
 }
 
 /// `epoch 3/10  training loss 0.4102, accuracy 83.2 %  validation loss 0.39, accuracy 85.0 %  best`.
-fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool, metrics: &[Metric]) -> String {
+fn epoch_line(epoch: u32, epochs: u32, row: &[(String, f64)], best: bool, metrics: &TaskMetrics) -> String {
     let mut line = format!("epoch {epoch}/{epochs}");
     for (part, name) in [("train_", "training"), ("validation_", "validation")] {
         let column = |column: &str| {
             row.iter().find(|(name, _)| name.strip_prefix(part) == Some(column)).map(|(_, value)| *value)
         };
-        // For validation, only the metrics that are measured in training too, because readers compare the two.
-        let values = metrics.iter().filter(|metric| metric.in_training).filter_map(|metric| {
+        // For validation, the metrics that are measured in training too, because readers compare the two, and those that
+        // matter most.
+        let shown = |metric: &&Metric| metric.in_training || metrics.headline.contains(&metric.name);
+        let values = metrics.history.iter().filter(shown).filter_map(|metric| {
             let value = column(metric.name)?;
             Some(format!("{} {}", metric.title, column_text(metric.format, value)))
         });

@@ -34,10 +34,11 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         ));
         for proof in &found.frozen {
             console.say(format!(
-                "stages/{}/{}: {} frozen tensors, all bits unchanged",
+                "stages/{}/{}: {} frozen {}, all bits unchanged",
                 shown(&proof.stage),
                 shown(&proof.checkpoint),
-                proof.tensors
+                proof.tensors,
+                if proof.tensors == 1 { "tensor" } else { "tensors" },
             ));
         }
     }

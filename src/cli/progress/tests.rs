@@ -32,7 +32,7 @@ fn an_epoch_says_how_it_went() {
     let row = [("train_loss", 0.4), ("train_accuracy", 0.8), ("lr", 0.1), ("validation_loss", 0.39)];
     let row = row.map(|(name, value)| (name.to_owned(), value));
     assert_eq!(
-        epoch_line(3, 10, &row, true, metrics().history),
+        epoch_line(3, 10, &row, true, metrics()),
         "epoch 3/10  training loss 0.4000, accuracy 80.0\u{a0}%  validation loss 0.3900  best"
     );
 }

@@ -31,7 +31,7 @@ impl Resolver<'_> {
             return Some(());
         };
         let message = format!("`{stage}` has no validation images, which the best epoch is selected by");
-        let help = "assign some rows to `validation`".to_owned();
+        let help = "assign some images to `validation`".to_owned();
         self.diagnose(&at, "no-validation", message, Some(help));
         None
     }
@@ -48,7 +48,7 @@ impl Resolver<'_> {
         let empty = parts.into_iter().find(|part| dataset.is_some_and(|data| data.split(*part).is_empty()));
         let Some(empty) = empty else { return Some(()) };
         let message = format!("the {} split has no images to evaluate on", empty.name());
-        let help = format!("assign some rows to `{}`, or use another split", empty.name());
+        let help = format!("assign some images to `{}`, or use another split", empty.name());
         self.diagnose(&format!("stage.{stage}.split"), "no-split", message, Some(help));
         None
     }

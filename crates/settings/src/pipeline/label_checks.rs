@@ -82,6 +82,10 @@ fn monitored(monitor: Monitor) -> &'static [LabelKind] {
         | Monitor::ValidationAp50
         | Monitor::ValidationAp75
         | Monitor::ValidationApSmall
+        | Monitor::ValidationApMedium
+        | Monitor::ValidationApLarge
+        | Monitor::ValidationPrecision
+        | Monitor::ValidationRecall
         | Monitor::ValidationF1 => &[LabelKind::Boxes],
     }
 }

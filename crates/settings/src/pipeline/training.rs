@@ -90,9 +90,18 @@ pub enum Monitor {
     ValidationAp50,
     #[serde(rename = "validation/ap75")]
     ValidationAp75,
+    // Of objects by their area: up to 32², up to 96² pixels of the picture, and above.
     #[serde(rename = "validation/ap_small")]
     ValidationApSmall,
+    #[serde(rename = "validation/ap_medium")]
+    ValidationApMedium,
+    #[serde(rename = "validation/ap_large")]
+    ValidationApLarge,
     // At the confidence that is best for boxes of all classes.
+    #[serde(rename = "validation/precision")]
+    ValidationPrecision,
+    #[serde(rename = "validation/recall")]
+    ValidationRecall,
     #[serde(rename = "validation/f1")]
     ValidationF1,
 }
@@ -109,6 +118,10 @@ impl Monitor {
             Self::ValidationAp50 => "ap50",
             Self::ValidationAp75 => "ap75",
             Self::ValidationApSmall => "ap_small",
+            Self::ValidationApMedium => "ap_medium",
+            Self::ValidationApLarge => "ap_large",
+            Self::ValidationPrecision => "precision",
+            Self::ValidationRecall => "recall",
             Self::ValidationF1 => "f1",
         }
     }
