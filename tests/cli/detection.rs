@@ -64,14 +64,14 @@ fn squares(root: &Path) {
     }
 }
 
-fn project() -> Project {
+pub fn project() -> Project {
     let project = Project::new();
     squares(project.path());
     fs::write(project.path().join("squares.toml"), PIPELINE).unwrap();
     project
 }
 
-fn run(project: &Project, arguments: &[&str]) -> Value {
+pub fn run(project: &Project, arguments: &[&str]) -> Value {
     document(&project.defrost(&[&["run", "squares.toml", "--json"], arguments].concat()))
 }
 

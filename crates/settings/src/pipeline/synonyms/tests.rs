@@ -165,11 +165,7 @@ fn a_suggestion_says_what_to_write_and_where() {
         ("model.m", "drop_path_rate = 0.1", "write `stochastic_depth = 0.1`"),
         ("stage.fit", "mosaic = 1.0", "write `mosaic = { probability = 1.0 }` in `augment`"),
         ("stage.fit", "close_mosaic = 5", "write `close_mosaic = 5` in `augment`"),
-        (
-            "stage.fit",
-            "box = 6.0",
-            "write `loss = { kind = \"detection\", box_gain = 7.5 }`",
-        ),
+        ("stage.fit", "box = 6.0", "write `loss = { kind = \"detection\", box_gain = 7.5 }`"),
         ("stage.fit", "hsv_v = 0.3", "write `hsv = { value = 0.3 }` in `augment`"),
         ("stage.fit", "RandomHorizontalFlip = 0.5", "write `horizontal_flip = 0.5` in `augment`"),
         ("stage.fit", "nonsense = 1", ""),
