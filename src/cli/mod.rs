@@ -63,7 +63,7 @@ commands! {
     Diff(diff),
     /// Compare runs in one table and one plot, with mean and deviation over seeds
     Compare(compare),
-    /// Print class probabilities of images
+    /// Predict the classes of images, or the objects in them
     Predict(predict),
     /// Compute embeddings of images
     Embed(embed),

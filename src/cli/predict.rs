@@ -1,22 +1,37 @@
-//! `defrost predict`: prints class probabilities of images.
+//! `defrost predict`: predicts the classes of images, or the objects in them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use defrost::run::{Predictor, PredictorUse, image_files};
-use defrost::{Result, device};
+use defrost::run::{DrawnFiles, PredictionFolder, Predictions, Predictor, PredictorUse, image_files};
+use defrost::task::BoxThresholds;
+use defrost::{Error, Result, device, sanitize};
+use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: defrost predict turtles photo.jpg")]
+#[command(after_help = "Examples:
+  defrost predict turtles photo.jpg
+  defrost predict streets photos/ --out found --confidence 0.5")]
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
     #[arg(required = true, value_name = "IMAGE", help = super::images::files_help())]
     images: Vec<PathBuf>,
+    /// Write `predictions.json` and `.csv` to this folder. A detector adds pictures with boxes, YOLO text files in
+    /// `labels/`, and COCO results. The folder must be new, empty, or of a previous prediction, which is replaced
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Detectors: keep boxes with a score above this. Defaults to 0.25
+    #[arg(long, value_name = "SCORE", value_parser = fraction)]
+    confidence: Option<f64>,
+    /// Detectors: of boxes of a class whose intersection over union is above this, keep the one with the highest score.
+    /// Defaults to 0.7
+    #[arg(long, value_name = "IOU", value_parser = fraction)]
+    iou: Option<f64>,
     /// Stage whose weights to use, such as `frozen@best`. Defaults to the last train stage of the run
     #[arg(long)]
     stage: Option<String>,
@@ -32,31 +47,122 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let run = args.runs.resolve(&args.run, console)?;
     let predictor = Predictor::open(&run, args.stage.as_deref(), PredictorUse::Classes, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
-    let files = image_files(&args.images)?;
-    let (mut documents, mut errors) = (Vec::new(), Vec::new());
-    for (file, prediction) in files.iter().zip(predictor.predict(&files)) {
-        let prediction = match prediction {
-            Ok(prediction) => prediction,
+    let mut predictions = predictor.predictions(args.thresholds())?;
+    let mut files = image_files(&args.images)?;
+    let mut folder = args.out.as_deref().map(|out| open(out, &mut files, console)).transpose()?;
+    let names = match &mut folder {
+        Some(folder) => folder.begin(&files, predictor.finds_boxes())?,
+        None => vec![String::new(); files.len()],
+    };
+    let (mut drawn, mut errors) = (Vec::new(), Vec::new());
+    for (file, name) in files.iter().zip(&names) {
+        let image = match predictions.add(file) {
+            Ok(image) => image,
             Err(error) => {
                 errors.push(error);
                 continue;
             }
         };
-        console.say(format!("{}: {}", shown(file.display()), prediction.text));
-        let mut document = prediction.document;
-        document.insert("file".to_owned(), json!(file.display().to_string()));
-        documents.push(document);
+        console.say(format!("{}: {}", shown(file.display()), image.text));
+        drawn.push(match (&mut folder, &image.boxes) {
+            (Some(folder), Some(boxes)) => {
+                Some(folder.write_image(name, &predictions.drawn(file, &image)?, boxes)?)
+            }
+            _ => None,
+        });
     }
+    let files = folder.as_mut().map(|folder| folder.write_tables(&predictions.files()?)).transpose()?;
+    let document = Document {
+        run_dir: run.path().display().to_string(),
+        checkpoint: &predictor.checkpoint,
+        predictions: Entries { predictions: &predictions, drawn: &drawn },
+        errors: errors.iter().map(|error| error.message.as_str()).collect(),
+        out: args.out.as_ref().map(|out| out.display().to_string()),
+        files,
+    };
+    if let Some(folder) = folder {
+        folder.write_document(&document)?;
+    }
+    args.out.iter().for_each(|out| console.say(format!("written to {}", shown(out.display()))));
     if console.json() {
-        let failures: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-        let checkpoint = &predictor.checkpoint;
-        console.document(&json!({
-            "run_dir": run.path(),
-            "checkpoint": checkpoint,
-            "predictions": documents,
-            "errors": failures,
-        }));
+        console.document(&document);
     }
     errors.iter().for_each(|error| console.error(error));
     Ok(ExitCode::from(if errors.is_empty() { 0 } else { 2 }))
+}
+
+impl Args {
+    /// `None` if the command line has none.
+    fn thresholds(&self) -> Option<BoxThresholds> {
+        let usual = BoxThresholds::default();
+        let confidence = self.confidence.map_or(usual.confidence, |confidence| confidence as f32);
+        let given = self.confidence.is_some() || self.iou.is_some();
+        given.then(|| BoxThresholds { confidence, iou: self.iou.unwrap_or(usual.iou) })
+    }
+}
+
+/// A number from 0 to 1.
+fn fraction(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "use a number from 0 to 1".to_owned())
+}
+
+/// The output folder. Pictures that a previous prediction drew in it are no images to predict.
+fn open(out: &Path, files: &mut Vec<PathBuf>, console: &Console) -> Result<PredictionFolder> {
+    let folder = PredictionFolder::open(out)?;
+    let count = files.len();
+    files.retain(|file| !folder.has_written(file));
+    let out = shown(out.display());
+    match count - files.len() {
+        0 => {}
+        _ if files.is_empty() => {
+            return Err(Error::usage(format!("all images are pictures of the previous prediction in {out}"))
+                .hint("pass the images themselves, or name another folder"));
+        }
+        pictures => {
+            let pictures = sanitize::count(pictures, "picture");
+            console.warn(format!("not predicted: {pictures} of the previous prediction in {out}"));
+        }
+    }
+    if folder.is_replaced() {
+        console.status(format!("{out}: replacing the previous prediction"));
+    }
+    Ok(folder)
+}
+
+/// What `--json` prints, and `predictions.json` holds.
+#[derive(Serialize)]
+struct Document<'a> {
+    run_dir: String,
+    checkpoint: &'a Path,
+    predictions: Entries<'a>,
+    errors: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<String>,
+    /// Relative to `out`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Vec<String>>,
+}
+
+/// The entries of the document, made one at a time.
+struct Entries<'a> {
+    predictions: &'a Predictions<'a>,
+    /// The files of each, relative to the output folder.
+    drawn: &'a [Option<DrawnFiles>],
+}
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.predictions.described().zip(self.drawn).map(
+            |((file, described), drawn)| {
+                let mut entry = described.document;
+                entry.insert("file".to_owned(), json!(file));
+                if let Some(DrawnFiles { picture, label_file }) = drawn {
+                    entry.insert("picture".to_owned(), json!(picture));
+                    entry.insert("label_file".to_owned(), json!(label_file));
+                }
+                entry
+            },
+        ))
+    }
 }

@@ -65,14 +65,14 @@ pub fn squares(root: &Path, training: u32) {
     }
 }
 
-fn project() -> Project {
+pub fn project() -> Project {
     let project = Project::new();
     squares(project.path(), 10);
     fs::write(project.path().join("squares.toml"), PIPELINE).unwrap();
     project
 }
 
-fn run(project: &Project, arguments: &[&str]) -> Value {
+pub fn run(project: &Project, arguments: &[&str]) -> Value {
     document(&project.defrost(&[&["run", "squares.toml", "--json"], arguments].concat()))
 }
 

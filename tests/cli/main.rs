@@ -31,6 +31,7 @@ mod matrix;
 mod params;
 mod plan;
 mod predict;
+mod predict_boxes;
 mod preview;
 mod project;
 mod recognition;

@@ -183,3 +183,62 @@ fn an_unfinished_stage_is_told_with_those_that_are_finished() {
     let said = refused(&["--stage", "finetune@best"]);
     assert!(said.contains("has no `best.safetensors`") && said.contains("`--stage finetune@last`"), "{said}");
 }
+
+#[test]
+fn the_predictions_of_classes_are_written_as_a_document_and_a_table() {
+    let project = Project::finished();
+    let output = project.defrost(&["predict", "colours", "photos", "--out", "out/classes", "--json"]);
+    let answer = document(&output);
+    let folder = project.path().join("out/classes");
+    let written = std::fs::read_to_string(folder.join("predictions.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), answer);
+    assert_eq!(answer["files"], serde_json::json!(["predictions.csv", "predictions.json"]));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+    let mut table = csv::Reader::from_path(folder.join("predictions.csv")).unwrap();
+    let header = ["file", "label", "probability blue", "probability green", "probability red"];
+    assert_eq!(table.headers().unwrap(), &csv::StringRecord::from(header.to_vec()));
+    let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
+    let predictions = answer["predictions"].as_array().unwrap();
+    assert_eq!((rows.len(), predictions.len()), (36, 36));
+    for (row, prediction) in rows.iter().zip(predictions) {
+        assert_eq!((&prediction["file"], &prediction["label"]), (&row[0].into(), &row[1].into()));
+        for (place, class) in ["blue", "green", "red"].into_iter().enumerate() {
+            let probability: f32 = prediction["probabilities"][class].to_string().parse().unwrap();
+            assert_eq!(row[2 + place].parse::<f32>().unwrap().to_bits(), probability.to_bits());
+        }
+    }
+    // Without `--out`, the document is that of before.
+    let plain = document(&project.defrost(&["predict", "colours", "photos", "--json"]));
+    assert_eq!(plain["predictions"], answer["predictions"]);
+    assert_eq!(plain.as_object().unwrap().keys().len(), 4, "{plain:#}");
+}
+
+#[test]
+fn an_output_folder_with_other_files_and_thresholds_without_boxes_are_refused() {
+    let project = Project::finished();
+    let image = "photos/red/00.png";
+    let refused = |rest: &[&str]| {
+        let output = project.defrost(&[&["predict", "colours", image], rest].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty(), "no image is predicted");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let before = std::fs::read_dir(project.path().join("photos/red")).unwrap().count();
+    for (folder, cause) in [
+        ("photos/red", "`photos/red` is not empty, and holds no previous prediction"),
+        (".", "`.` is not empty"),
+        (image, "is not a folder"),
+    ] {
+        let said = refused(&["--out", folder]);
+        assert!(said.contains(cause) && said.contains("name a new"), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(project.path().join("photos/red")).unwrap().count(), before);
+    for thresholds in [&["--confidence", "0.5"][..], &["--iou", "0.5"]] {
+        let said = refused(thresholds);
+        assert!(said.contains("one class per image") && said.contains("they are for detectors"), "{said}");
+    }
+    for (option, value) in [("--confidence", "1.5"), ("--confidence", "nan"), ("--iou", "-1"), ("--iou", "x")]
+    {
+        assert!(refused(&[&format!("{option}={value}")]).contains("a number from 0 to 1"));
+    }
+}

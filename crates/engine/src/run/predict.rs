@@ -1,23 +1,23 @@
-//! Applies the model of a finished run to new images.
+//! The model of a finished run, for new images.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use image::RgbImage;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::directory::RESOLVED;
 use super::{RunDirectory, RunRecord, StageRecord, VerifyProblem};
-use crate::autograd::Value;
 use crate::data::{Geometry, LARGEST_IMAGE, Transform, image_format_names};
-use crate::device::{DeviceChoice, to_device};
+use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Model, Pass, StateDict};
+use crate::model::{Model, StateDict};
 use crate::pipeline::{self, Arch, Data, Head, ImageSettings, PositionResampling, suggest};
 use crate::regular_file;
 use crate::stage::{BEST, LAST, MODEL, Preprocess};
 use crate::store::disk;
-use crate::task::{Annotations, Describer, OutputDescription, TaskKind, TaskSpec};
+use crate::task::{TaskKind, TaskSpec};
 use crate::weights::{self, LoadRules, WeightsFile};
 
 /// A model with its weights, its task and its preprocessing.
@@ -27,8 +27,10 @@ pub struct Predictor {
     transform: Transform,
     /// The device that computes.
     pub choice: DeviceChoice,
-    /// Formats outputs for people.
-    describer: Describer,
+    kind: TaskKind,
+    head: Head,
+    /// The names of the classes or labels, in the order of the model's outputs.
+    pub(super) classes: Vec<String>,
     /// The checkpoint, relative to the run directory.
     pub checkpoint: PathBuf,
 }
@@ -128,52 +130,53 @@ impl Predictor {
         };
         let view: ImageSettings = serde_json::from_value(images).map_err(broken)?;
         let RecipeModel { arch, classes, head, position_resampling } = model_spec;
-        let kind = TaskKind::of_recipe(&document["model"]);
-        let task = TaskSpec { kind, classes: &classes, head: &head, training: None };
-        let describer = task.describer();
-        let spec = pipeline::Model { head, position_resampling, ..pipeline::Model::of(arch) };
+        let spec = pipeline::Model { head: head.clone(), position_resampling, ..pipeline::Model::of(arch) };
         let model = Model::build_for_channels(&spec, classes.len(), view.image_size, view.channels);
         let mut rules = LoadRules::default();
-        rules.classes = Some(classes);
+        rules.classes = Some(classes.clone());
         let state = weights::load(&model.description, &WeightsFile::open(checkpoint)?, &rules, 0)?;
         Ok(Self {
             model,
             state: state.to_device(&choice.device)?,
             transform: Transform::evaluation(&view, None),
             choice,
-            describer,
+            kind: TaskKind::of_recipe(&document["model"]),
+            head,
+            classes,
             checkpoint: PathBuf::new(),
         })
     }
 
-    /// The prediction for each image file, or the error if it cannot be read or decoded.
-    pub fn predict(&self, files: &[PathBuf]) -> Vec<Result<OutputDescription>> {
-        let mut pass = Pass::inference(&self.state);
-        files.iter().map(|file| self.one(file, &mut pass)).collect()
+    /// The task that the model was trained for.
+    pub(super) fn task(&self) -> TaskSpec<'_> {
+        TaskSpec { kind: self.kind, classes: &self.classes, head: &self.head, training: None }
     }
 
     /// An image file, preprocessed for the model: [1, size, size, channels].
     pub(super) fn image(&self, file: &Path) -> Result<Tensor> {
-        Ok(self.placed_image(file)?.0)
+        Ok(self.placed(file, &encoded(file)?)?.0)
     }
 
-    /// As [`Predictor::image`], with the place of the picture in it.
-    fn placed_image(&self, file: &Path) -> Result<(Tensor, Geometry)> {
-        let bytes = regular_file::read(file, LARGEST_IMAGE)
-            .map_err(|refused| Error::io("read", file, refused.into()).as_usage())?;
-        self.transform.evaluate(&bytes).map_err(|error| {
-            Error::usage(format!("cannot decode `{}`: {error}", file.display()))
-                .hint(format!("use {} images", image_format_names("or")))
-        })
+    /// The bytes of an image file as for [`Predictor::image`], with the place of the picture in it.
+    pub(super) fn placed(&self, file: &Path, bytes: &[u8]) -> Result<(Tensor, Geometry)> {
+        self.transform.evaluate(bytes).map_err(|error| undecodable(file, &error.to_string()))
     }
 
-    fn one(&self, file: &Path, pass: &mut Pass) -> Result<OutputDescription> {
-        let (image, geometry) = self.placed_image(file)?;
-        let image = to_device(&image, &self.choice.device)?;
-        let outputs = self.model.forward(pass, 0, Value::constant(image))?;
-        let described = (self.describer)(&outputs, &Annotations::of_picture(geometry))?.pop();
-        described.ok_or_else(|| Error::bug("an image without a prediction"))
+    /// The whole upright picture in RGB8. Images of another depth are shown as the model sees them.
+    pub(super) fn picture(&self, file: &Path, bytes: &[u8]) -> Result<RgbImage> {
+        self.transform.reader().picture(bytes).map_err(|cause| undecodable(file, &cause))
     }
+}
+
+/// The bytes of an image file.
+pub(super) fn encoded(file: &Path) -> Result<Vec<u8>> {
+    regular_file::read(file, LARGEST_IMAGE)
+        .map_err(|refused| Error::io("read", file, refused.into()).as_usage())
+}
+
+fn undecodable(file: &Path, cause: &str) -> Error {
+    Error::usage(format!("cannot decode `{}`: {cause}", file.display()))
+        .hint(format!("use {} images", image_format_names("or")))
 }
 
 /// Why a stage has no model for the needed output; `None` if it has one.

@@ -59,8 +59,8 @@ pub use regression::Regression;
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use svg::Svg;
 pub use tables::{
-    Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, predictions_csv, read_matrix,
-    read_predictions,
+    Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, new_images_csv, predictions_csv,
+    read_matrix, read_predictions,
 };
 pub use text::{
     column_text, count, freeze_summary, number, percent, shortest, significant, unfreeze_summary, value_text,

@@ -95,6 +95,22 @@ pub fn predictions_csv(classes: &[String], predictions: &[Prediction]) -> String
     text(writer)
 }
 
+/// A row for each new image, whose true class is unknown: file, predicted class or labels, and the probability of each
+/// class.
+pub fn new_images_csv<'a>(
+    classes: &[String],
+    rows: impl Iterator<Item = (&'a str, String, &'a [f32])>,
+) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let columns = classes.iter().map(|class| format!("probability {class}"));
+    writer.write_record(["file", "label"].map(str::to_owned).into_iter().chain(columns)).expect(IN_MEMORY);
+    for (file, label, probabilities) in rows {
+        let fields = (csv_cells::text(file), csv_cells::text(&label), probabilities);
+        writer.serialize(fields).expect(IN_MEMORY);
+    }
+    text(writer)
+}
+
 /// Reads what [`predictions_csv`] wrote.
 pub fn read_predictions(text: &str) -> Result<Vec<Prediction>> {
     let read = |row: csv::Result<(String, String, String, Vec<f32>)>| {

@@ -9,8 +9,10 @@ use super::{Annotations, Evaluator, MeasuredImages, TaskSpec};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Sample, Split};
 use crate::error::{Error, Result};
+use crate::metrics::detection::NmsSettings;
 use crate::model::Outputs;
 use crate::pipeline::Data;
+use crate::report::ImageBoxes;
 use crate::train;
 
 /// A task: targets, loss and scores for the train loop, and everything else that stages, `plan` and `predict` need.
@@ -22,6 +24,9 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
 
     /// What each image of the task shows, for messages.
     const ANNOTATION: &'static str;
+
+    /// Whether predictions are boxes, which [`BoxThresholds`] select.
+    const FINDS_BOXES: bool = false;
 
     /// The field of a recipe's model that is `true` for this task alone. It identifies the task when a run's model is
     /// loaded. `None` for classification, whose recipes are older than the field.
@@ -54,8 +59,21 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The prediction for each row. `annotations` has where the pixels of each row come from; its samples may be missing.
     fn predict(&self, outputs: &Outputs, annotations: &Annotations) -> Result<Vec<Self::Prediction>>;
 
+    /// The prediction for each row, for people and other programs. By default, it is that of an evaluation.
+    fn predict_new(
+        &self,
+        outputs: &Outputs,
+        annotations: &Annotations,
+        _thresholds: &BoxThresholds,
+    ) -> Result<Vec<Self::Prediction>> {
+        self.predict(outputs, annotations)
+    }
+
     /// What `predict` prints for an image.
-    fn describe(&self, prediction: Self::Prediction) -> OutputDescription;
+    fn describe(&self, prediction: &Self::Prediction) -> OutputDescription;
+
+    /// The tables of predictions of new images. Each has the name of its file.
+    fn new_images_files(&self, predictions: &[(String, Self::Prediction)]) -> Result<Vec<TaskFile>>;
 
     /// The tables of an evaluation's predictions, in the order of the images.
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>>;
@@ -124,6 +142,22 @@ impl TaskFile {
     }
 }
 
+/// Which boxes of a detector are predictions for people and other programs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoxThresholds {
+    /// Scores must be above it.
+    pub confidence: f32,
+    /// Of two boxes of a class whose intersection over union is above it, only the one with the higher score stays.
+    pub iou: f64,
+}
+
+impl Default for BoxThresholds {
+    fn default() -> Self {
+        let NmsSettings { confidence, iou, .. } = NmsSettings::PREDICTION;
+        Self { confidence, iou }
+    }
+}
+
 /// A prediction for one image, as `predict` prints it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputDescription {
@@ -131,6 +165,8 @@ pub struct OutputDescription {
     pub text: String,
     /// The fields of the JSON document.
     pub document: serde_json::Map<String, Json>,
+    /// The boxes to draw, if the task finds any.
+    pub boxes: Option<ImageBoxes>,
 }
 
 /// The reason why a train stage does not fit its task.

@@ -68,6 +68,19 @@ impl TaskKind {
         self.visit(Annotation)
     }
 
+    /// Whether predictions are boxes, which [`BoxThresholds`](super::BoxThresholds) select.
+    pub fn finds_boxes(self) -> bool {
+        struct FindsBoxes;
+        impl TypeVisitor for FindsBoxes {
+            type Output = bool;
+
+            fn visit<T: Task>(self) -> bool {
+                T::FINDS_BOXES
+            }
+        }
+        self.visit(FindsBoxes)
+    }
+
     /// The field of a recipe's model that is `true` for this task alone; recipes of classification have none.
     pub fn recipe_field(self) -> Option<&'static str> {
         struct Field;

@@ -23,6 +23,7 @@ mod example;
 mod interface;
 mod kind;
 pub mod multi_label;
+mod new_images;
 pub mod recognition;
 mod registry;
 mod spec;
@@ -33,9 +34,11 @@ pub use annotations::{Annotated, Annotations, InputObjects, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
 pub use interface::{
-    EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
+    BoxThresholds, EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, Predictions, Task, TaskFile,
+    TaskProblem,
 };
 pub use kind::{TaskKind, TaskVisitor};
+pub use new_images::NewImages;
 pub use recognition::{GallerySearch, PairVerification, RecognitionSpec};
 pub use registry::{TASKS, named, of_stage};
-pub use spec::{Describer, MeasuredImages, TaskSpec, TaskTraining};
+pub use spec::{MeasuredImages, TaskSpec, TaskTraining};

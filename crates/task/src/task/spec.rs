@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::evaluator::SingleModel;
-use super::{Annotations, Evaluator, OutputDescription, Task, TaskKind, TaskProblem, TaskVisitor};
+use super::new_images::CollectedPredictions;
+use super::{BoxThresholds, Evaluator, NewImages, Task, TaskKind, TaskProblem, TaskVisitor};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::metrics::TaskMetrics;
-use crate::model::Outputs;
 use crate::pipeline::{self, Head};
 
 /// The parameters of a task.
@@ -41,9 +41,6 @@ pub struct MeasuredImages<'a> {
     /// The number of models that predict together.
     pub models: usize,
 }
-
-/// A task that formats the rows of outputs for people.
-pub type Describer = Box<dyn Fn(&Outputs, &Annotations) -> Result<Vec<OutputDescription>> + Send + Sync>;
 
 impl<'a> TaskSpec<'a> {
     /// Refuses a train stage whose loss, head or monitor does not fit the task or the data set.
@@ -128,19 +125,16 @@ impl<'a> TaskSpec<'a> {
         self.visit(Evaluators(Arc::clone(dataset), split, models))
     }
 
-    /// What `predict` prints for outputs, row by row.
-    pub fn describer(&self) -> Describer {
-        struct Describers;
-        impl TaskVisitor for Describers {
-            type Output = Describer;
+    /// Predictions of new images, of which there are none yet.
+    pub fn new_images(&self, thresholds: BoxThresholds) -> Box<dyn NewImages> {
+        struct Collect(BoxThresholds);
+        impl TaskVisitor for Collect {
+            type Output = Box<dyn NewImages>;
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
-                Box::new(move |outputs, annotations| {
-                    let predictions = task.predict(outputs, annotations)?.into_iter();
-                    Ok(predictions.map(|prediction| task.describe(prediction)).collect())
-                })
+                Box::new(CollectedPredictions::new(task, self.0))
             }
         }
-        self.visit(Describers)
+        self.visit(Collect(thresholds))
     }
 }

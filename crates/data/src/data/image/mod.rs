@@ -27,6 +27,6 @@ pub use formats::{
 };
 pub use jpeg::{JpegWorkspace, Scale};
 pub use light::StoredPixels;
-pub use pixels::{Image, PixelData, Raster};
+pub use pixels::{Image, PixelData, Raster, visible_bytes};
 pub use reader::ImageReader;
 pub use resize::{Region, ResizePlan, resize};

@@ -59,6 +59,19 @@ impl Image {
         is_whole.then_some(Self::Other(Raster { width, height, channels, samples: PixelData::U8(samples) }))
     }
 
+    /// The image as RGB8, to be looked at: the first three channels, or grey.
+    pub fn into_visible(self) -> RgbImage {
+        match self {
+            Self::Rgb8(image) => image,
+            Self::Other(raster) => {
+                let (width, height) = (raster.width, raster.height);
+                let bytes = visible_bytes(&raster.floats(Region::whole((width, height))), raster.channels);
+                // A raster always has the samples of its size.
+                RgbImage::from_raw(width, height, bytes).unwrap_or_default()
+            }
+        }
+    }
+
     /// The image, if it is RGB8.
     pub fn into_rgb8(self) -> Option<RgbImage> {
         match self {
@@ -66,6 +79,15 @@ impl Image {
             Self::Other(_) => None,
         }
     }
+}
+
+/// RGB8 pixels of values from 0 to 1 with interleaved channels, to be looked at: the first three channels, or grey.
+/// Values outside of the range are clipped.
+pub fn visible_bytes(values: &[f32], channels: usize) -> Vec<u8> {
+    let byte = |value: f32| (value * 255.0).round_ties_even() as u8;
+    let shown = if channels < 3 { [0; 3] } else { [0, 1, 2] };
+    let pixels = values.chunks_exact(channels.max(1));
+    pixels.flat_map(|pixel| shown.map(|channel| byte(pixel[channel]))).collect()
 }
 
 impl From<Raster> for Image {
@@ -163,6 +185,18 @@ impl Raster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_of_any_depth_can_be_looked_at() {
+        let shown = |channels, samples| {
+            Image::Other(Raster { width: 2, height: 1, channels, samples }).into_visible().into_raw()
+        };
+        assert_eq!(shown(1, PixelData::F32(vec![-0.5, 1.5])), [0, 0, 0, 255, 255, 255]);
+        assert_eq!(shown(2, PixelData::U16(vec![65535, 1, 257, 1])), [255, 255, 255, 1, 1, 1]);
+        assert_eq!(shown(4, PixelData::U8((1..=8).collect())), [1, 2, 3, 5, 6, 7]);
+        let nan = shown(3, PixelData::F32(vec![f32::NAN, 0.5, 1.0, 0.2, 0.4, 0.6]));
+        assert_eq!(nan, [0, 128, 255, 51, 102, 153]);
+    }
 
     #[test]
     fn pixels_are_gathered_and_converted_whatever_their_depth() {

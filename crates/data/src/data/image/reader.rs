@@ -1,5 +1,7 @@
 //! Reads images as the settings of a data set say.
 
+use image::RgbImage;
+
 use super::{DecodeOptions, EncodedImage, Image, JpegWorkspace, PixelFormat, Region, Scale, StoredPixels};
 use crate::pipeline::ImageSettings;
 
@@ -63,6 +65,16 @@ impl ImageReader {
             None => Ok(image),
             Some(stored) => Ok(Image::Other(stored.values(image)?.0)),
         }
+    }
+
+    /// Decodes the whole upright picture to RGB8, to be looked at: the first three channels, or grey.
+    ///
+    /// # Errors
+    /// As for [`ImageReader::open`] and [`ImageReader::decode`].
+    pub fn picture(&self, bytes: &[u8]) -> Result<RgbImage, String> {
+        let picture = self.open(bytes)?;
+        let region = Region::whole(picture.size());
+        Ok(self.decode(&picture, Scale::Whole, region, &mut JpegWorkspace::default())?.into_visible())
     }
 
     /// How many values of an image were beyond what its colour space can say, and were clipped.

@@ -291,6 +291,27 @@ fn the_padding_of_a_letterbox_is_a_share_of_the_range() {
 }
 
 #[test]
+fn a_picture_to_look_at_shows_what_the_network_sees() {
+    let log = serde_json::json!({ "kind": "log_chromaticity", "from": "linear" });
+    for others in [
+        serde_json::json!({ "range": [0.0, 4095.0] }),
+        serde_json::json!({ "range": [0.0, 65535.0], "color": log }),
+    ] {
+        let mut settings = folder(37, others);
+        settings.image_size = 37;
+        settings.fit = Fit::Letterbox { pad: 114.0 };
+        settings.normalize = serde_json::from_value(serde_json::json!("none")).unwrap();
+        let (transform, file) = (Transform::evaluation(&settings, None), bytes("linear16.tif"));
+        let (numbers, _) = transform.evaluate(&file).unwrap();
+        let seen = transform.picture(&numbers.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        let picture = transform.reader().picture(&file).unwrap();
+        assert_eq!(picture.dimensions(), (37, 29));
+        // Without its margins.
+        assert!(picture.as_raw()[..] == seen[4 * 37 * 3..33 * 37 * 3], "{settings:?}");
+    }
+}
+
+#[test]
 fn sixteen_bits_stay_sixteen_bits() {
     let samples: Vec<u16> = (0..SIDE * SIDE * 3).map(|sample| 30_000 + sample as u16).collect();
     let file = tiff16((SIDE as u32, SIDE as u32), &samples);

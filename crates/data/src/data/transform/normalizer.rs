@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use crate::data::Region;
-use crate::data::image::{Image, Raster};
+use crate::data::image::{Image, Raster, visible_bytes};
 
 /// The channel statistics of a transform.
 #[derive(Clone, Debug)]
@@ -51,16 +51,9 @@ impl Normalizer {
 
     /// Undoes the normalisation for a picture in RGB8: the first three channels, or grey.
     pub fn picture(&self, numbers: &[f32]) -> Vec<u8> {
-        let channels = self.channels();
-        let mut bytes = Vec::with_capacity(numbers.len() / channels.max(1) * 3);
-        for pixel in numbers.chunks_exact(channels.max(1)) {
-            for colour in 0..3 {
-                let channel = if channels < 3 { 0 } else { colour };
-                let (mean, std) = self.statistics[channel];
-                bytes.push(((pixel[channel] * std + mean) * 255.0).round_ties_even() as u8);
-            }
-        }
-        bytes
+        let statistics = self.statistics.iter().cycle();
+        let values = numbers.iter().zip(statistics).map(|(number, (mean, std))| number * std + mean);
+        visible_bytes(&values.collect::<Vec<f32>>(), self.channels())
     }
 
     /// Normalises an image. It is flipped horizontally or vertically by the order in which it is written.

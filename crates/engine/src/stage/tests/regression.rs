@@ -153,9 +153,14 @@ impl Task for Regression {
         numbers(outputs)
     }
 
-    fn describe(&self, number: f32) -> OutputDescription {
+    fn describe(&self, number: &f32) -> OutputDescription {
         let document = serde_json::Map::from_iter([("number".to_owned(), json!(number))]);
-        OutputDescription { text: number.to_string(), document }
+        OutputDescription { text: number.to_string(), document, boxes: None }
+    }
+
+    fn new_images_files(&self, predictions: &[(String, f32)]) -> Result<Vec<TaskFile>> {
+        let table = predictions.iter().map(|(file, number)| format!("{file},{number}\n")).collect::<String>();
+        Ok(vec![TaskFile::new("predictions.csv", table)])
     }
 
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {

@@ -15,7 +15,7 @@ pub fn describe(classes: &[String], probabilities: &[f32]) -> OutputDescription 
     let label = &classes[most_likely(probabilities)];
     let document =
         Map::from_iter([("label".to_owned(), json!(label)), ("probabilities".to_owned(), json!(by_class))]);
-    OutputDescription { text: most_likely_in_words(classes, probabilities), document }
+    OutputDescription { text: most_likely_in_words(classes, probabilities), document, boxes: None }
 }
 
 /// The table of predictions: the label of each image, its most likely class, and the probabilities of all.
@@ -29,4 +29,13 @@ pub fn file(classes: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> TaskFi
     };
     let rows: Vec<_> = predictions.into_iter().map(row).collect();
     TaskFile::new("predictions.csv", report::predictions_csv(classes, &rows))
+}
+
+/// The table of predictions of new images: the most likely class of each, and the probabilities of all.
+pub fn new_images_file(classes: &[String], predictions: &[(String, Vec<f32>)]) -> TaskFile {
+    let rows = predictions.iter().map(|(file, probabilities)| {
+        let label = classes[most_likely(probabilities)].clone();
+        (file.as_str(), label, probabilities.as_slice())
+    });
+    TaskFile::new("predictions.csv", report::new_images_csv(classes, rows))
 }

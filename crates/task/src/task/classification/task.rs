@@ -130,8 +130,12 @@ impl Task for Classification {
         rows(&ops::softmax(outputs.logits()?.tensor())?)
     }
 
-    fn describe(&self, probabilities: Vec<f32>) -> OutputDescription {
-        predictions::describe(&self.classes, &probabilities)
+    fn describe(&self, probabilities: &Vec<f32>) -> OutputDescription {
+        predictions::describe(&self.classes, probabilities)
+    }
+
+    fn new_images_files(&self, predictions: &[(String, Vec<f32>)]) -> Result<Vec<TaskFile>> {
+        Ok(vec![predictions::new_images_file(&self.classes, predictions)])
     }
 
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {

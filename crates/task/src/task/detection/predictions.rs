@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
-use crate::data::Sample;
 use crate::error::Result;
-use crate::metrics::detection::{Detection, NmsSettings};
+use crate::metrics::detection::Detection;
 use crate::report::{ImageBox, ImageBoxes, boxes_csv, boxes_json, coco_results};
 use crate::task::{OutputDescription, TaskFile};
 
@@ -19,9 +18,9 @@ pub struct FoundObjects {
     pub objects: Vec<Detection>,
 }
 
-/// What people read: the confident objects, the best class of each box.
-pub fn describe(classes: &[String], found: FoundObjects) -> OutputDescription {
-    let objects = confident(&found.objects);
+/// What people read, and the boxes.
+pub fn describe(classes: &[String], found: &FoundObjects) -> OutputDescription {
+    let objects = &found.objects;
     let mut text = match objects.len() {
         0 => "nothing found".to_owned(),
         1 => "1 object".to_owned(),
@@ -38,27 +37,19 @@ pub fn describe(classes: &[String], found: FoundObjects) -> OutputDescription {
             object.score
         );
     }
-    let document = boxes_json(&image(String::new(), found.size, &objects), classes);
-    let fields = document.as_object().cloned().unwrap_or_default();
-    let document: Map<_, _> = fields.into_iter().filter(|(key, _)| key != "file").collect();
-    OutputDescription { text, document }
+    let boxes = image(String::new(), found);
+    let mut document = match boxes_json(&boxes, classes) {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    // Only the caller knows it.
+    document.remove("file");
+    OutputDescription { text, document, boxes: Some(boxes) }
 }
 
-/// The objects above the confidence of predictions, without those that lie on a more confident one of any class.
-fn confident(found: &[Detection]) -> Vec<Detection> {
-    let settings = NmsSettings::PREDICTION;
-    let mut kept: Vec<Detection> = Vec::new();
-    for object in found.iter().filter(|object| object.score > settings.confidence) {
-        // A box has several classes in an evaluation: only the first, the most confident, is for people.
-        if kept.iter().all(|other| other.corners != object.corners) {
-            kept.push(*object);
-        }
-    }
-    kept
-}
-
-fn image(file: String, [width, height]: [u32; 2], objects: &[Detection]) -> ImageBoxes {
-    ImageBoxes { file, width, height, boxes: objects.iter().map(image_box).collect() }
+fn image(file: String, found: &FoundObjects) -> ImageBoxes {
+    let FoundObjects { size: [width, height], objects } = found;
+    ImageBoxes { file, width: *width, height: *height, boxes: objects.iter().map(image_box).collect() }
 }
 
 pub fn image_box(object: &Detection) -> ImageBox {
@@ -66,13 +57,13 @@ pub fn image_box(object: &Detection) -> ImageBox {
     ImageBox { class: object.class as usize, score: Some(object.score), left, top, right, bottom }
 }
 
-/// All that scores count: a table, and COCO's results file. Images have the ids 1, 2, … in the order of their paths, and
-/// classes in the order of the model's outputs.
-pub fn files(classes: &[String], predictions: Vec<(&Sample, FoundObjects)>) -> Result<Vec<TaskFile>> {
-    let images: Vec<ImageBoxes> = predictions
-        .iter()
-        .map(|(sample, found)| image(sample.path.clone(), found.size, &found.objects))
-        .collect();
+/// A table, and COCO's results file. Images have the ids 1, 2, … in their order, and classes in the order of the model's
+/// outputs.
+pub fn files<'a>(
+    classes: &[String],
+    predictions: impl Iterator<Item = (&'a String, &'a FoundObjects)>,
+) -> Result<Vec<TaskFile>> {
+    let images: Vec<ImageBoxes> = predictions.map(|(file, found)| image(file.clone(), found)).collect();
     let ids: Vec<u64> = (1..=classes.len() as u64).collect();
     let numbered: Vec<(u64, &ImageBoxes)> = (1..).zip(&images).collect();
     let listed: Vec<_> = numbered

@@ -19,8 +19,8 @@ use crate::ops::{self, Deferred, DetectionGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::BOX_PICTURES;
 use crate::task::{
-    Annotations, Examples, InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile,
-    TaskProblem, TaskSpec,
+    Annotations, BoxThresholds, Examples, InputObjects, MeasuredImages, OutputDescription, Predictions, Task,
+    TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -97,6 +97,22 @@ impl train::TrainTask for Detection {
     }
 }
 
+/// What is found in the picture of each row.
+fn objects(
+    outputs: &Outputs,
+    annotations: &Annotations,
+    settings: &NmsSettings,
+) -> Result<Vec<FoundObjects>> {
+    let frames = targets::frames(annotations)?;
+    let known: Vec<_> = frames.iter().map(Some).collect();
+    let found = found::detections(outputs, &known, settings)?;
+    let image = |(frame, objects): (&InputObjects, _)| FoundObjects {
+        size: frame.picture_size().unwrap_or_default(),
+        objects,
+    };
+    Ok(frames.iter().zip(found).map(image).collect())
+}
+
 /// The scores of an epoch. Without objects to find, there are none.
 fn headline_scores(all: &DetectionScores) -> impl Iterator<Item = (String, f64)> {
     let named = [
@@ -117,6 +133,8 @@ impl Task for Detection {
     type Prediction = FoundObjects;
 
     const ANNOTATION: &'static str = "boxes around objects";
+
+    const FINDS_BOXES: bool = true;
 
     const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
 
@@ -190,22 +208,28 @@ impl Task for Detection {
 
     /// With the settings of an evaluation: all that scores count.
     fn predict(&self, outputs: &Outputs, annotations: &Annotations) -> Result<Vec<FoundObjects>> {
-        let frames = targets::frames(annotations)?;
-        let known: Vec<_> = frames.iter().map(Some).collect();
-        let found = found::detections(outputs, &known, &NmsSettings::EVALUATION)?;
-        let image = |(frame, objects): (&InputObjects, _)| FoundObjects {
-            size: frame.picture_size().unwrap_or_default(),
-            objects,
-        };
-        Ok(frames.iter().zip(found).map(image).collect())
+        objects(outputs, annotations, &NmsSettings::EVALUATION)
     }
 
-    fn describe(&self, found: FoundObjects) -> OutputDescription {
+    fn predict_new(
+        &self,
+        outputs: &Outputs,
+        annotations: &Annotations,
+        &BoxThresholds { confidence, iou }: &BoxThresholds,
+    ) -> Result<Vec<FoundObjects>> {
+        objects(outputs, annotations, &NmsSettings { confidence, iou, ..NmsSettings::PREDICTION })
+    }
+
+    fn describe(&self, found: &FoundObjects) -> OutputDescription {
         predictions::describe(&self.classes, found)
     }
 
+    fn new_images_files(&self, predictions: &[(String, FoundObjects)]) -> Result<Vec<TaskFile>> {
+        predictions::files(&self.classes, predictions.iter().map(|(file, found)| (file, found)))
+    }
+
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
-        predictions::files(&self.classes, predictions)
+        predictions::files(&self.classes, predictions.iter().map(|(sample, found)| (&sample.path, found)))
     }
 
     fn document(&self, meter: &DetectionMeter) -> Result<Json> {

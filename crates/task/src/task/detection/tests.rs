@@ -11,7 +11,7 @@ use crate::data::{
 };
 use crate::model::{Activations, Outputs};
 use crate::pipeline::Head;
-use crate::task::{Annotations, Examples, InputPicture, Task, TaskKind, TaskSpec};
+use crate::task::{Annotations, BoxThresholds, Examples, InputPicture, Task, TaskKind, TaskSpec};
 use crate::train::TrainTask;
 
 const NAMES: [&str; 6] = [
@@ -144,4 +144,27 @@ fn a_checkpoint_holds_the_meter() {
     task.update(&mut meter, loss.stats).unwrap();
     let restored = toml::from_str(&toml::to_string(&meter).unwrap()).unwrap();
     assert_eq!(meter, restored);
+}
+
+#[test]
+fn predictions_of_new_images_have_their_own_thresholds() {
+    let (task, dataset) = (detection(), dataset());
+    let annotations = letterboxed(&dataset);
+    let evaluated = task.predict(&outputs(), &annotations).unwrap().remove(0);
+    let shown = |thresholds: BoxThresholds| {
+        task.predict_new(&outputs(), &annotations, &thresholds).unwrap().remove(0).objects
+    };
+    // Both classes of each box have the score 0.562.
+    let of_class = |class| evaluated.objects.iter().filter(|object| object.class == class).count();
+    assert!(of_class(0) > 0 && of_class(0) == of_class(1));
+    let usual = BoxThresholds::default();
+    assert_eq!((usual.confidence, usual.iou), (0.25, 0.7));
+    assert_eq!(shown(usual).len(), of_class(0), "the best class only");
+    assert!(shown(usual).iter().all(|object| object.class == 0));
+    assert!(shown(BoxThresholds { iou: 0.0, ..usual }).len() < of_class(0));
+    assert!(shown(BoxThresholds { confidence: 0.6, ..usual }).is_empty());
+    let described = task.describe(&evaluated);
+    let boxes = described.boxes.unwrap();
+    assert_eq!((boxes.width, boxes.height, boxes.boxes.len()), (320, 160, evaluated.objects.len()));
+    assert_eq!(described.document["boxes"].as_array().unwrap().len(), boxes.boxes.len());
 }

@@ -24,7 +24,7 @@ pub fn describe(labels: &[String], probabilities: &[f32]) -> OutputDescription {
         ("labels".to_owned(), json!(predicted)),
         ("probabilities".to_owned(), json!(by_label)),
     ]);
-    OutputDescription { text: most_likely_in_words(labels, probabilities), document }
+    OutputDescription { text: most_likely_in_words(labels, probabilities), document, boxes: None }
 }
 
 /// The table of predictions: the true labels of each image, the predicted labels, and the probabilities of all.
@@ -41,4 +41,13 @@ pub fn file(labels: &[String], predictions: Vec<(&Sample, Vec<f32>)>) -> TaskFil
     };
     let rows: Vec<_> = predictions.into_iter().map(row).collect();
     TaskFile::new("predictions.csv", report::predictions_csv(labels, &rows))
+}
+
+/// The table of predictions of new images: the predicted labels of each, and the probabilities of all.
+pub fn new_images_file(labels: &[String], predictions: &[(String, Vec<f32>)]) -> TaskFile {
+    let rows = predictions.iter().map(|(file, probabilities)| {
+        let label = predicted(labels, probabilities).join(LABELS_BETWEEN);
+        (file.as_str(), label, probabilities.as_slice())
+    });
+    TaskFile::new("predictions.csv", report::new_images_csv(labels, rows))
 }

@@ -154,8 +154,12 @@ impl Task for MultiLabel {
         rows(&ops::sigmoid(outputs.logits()?.tensor())?)
     }
 
-    fn describe(&self, probabilities: Vec<f32>) -> OutputDescription {
-        predictions::describe(&self.labels, &probabilities)
+    fn describe(&self, probabilities: &Vec<f32>) -> OutputDescription {
+        predictions::describe(&self.labels, probabilities)
+    }
+
+    fn new_images_files(&self, predictions: &[(String, Vec<f32>)]) -> Result<Vec<TaskFile>> {
+        Ok(vec![predictions::new_images_file(&self.labels, predictions)])
     }
 
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
