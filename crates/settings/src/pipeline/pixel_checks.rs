@@ -105,15 +105,21 @@ pub fn augment(draft: &mut UncheckedPipeline, stage: &str, path: &str) {
     let cause = match color {
         _ if channels != RGB_CHANNELS => format!("images have {channels} channels"),
         Color::Srgb => return,
-        Color::LogChromaticity(_) => "log-chromaticity has neither".to_owned(),
+        Color::LogChromaticity(_) => "log-chromaticity has no such property".to_owned(),
     };
     if let Some(hsv) = &augment.hsv {
-        for (key, _) in
-            [("hue", hsv.hue), ("saturation", hsv.saturation)].iter().filter(|(_, most)| *most > 0.0)
-        {
-            let message = format!("`{key}` of `hsv` is a property of RGB colours, and {cause}");
-            let place = draft.key_span(&format!("{path}.hsv.{key}"));
-            draft.report(place, "conflict", message, format!("set `{key} = 0` in `hsv`; `value` applies"));
+        let wrong: Vec<&str> = [("hue", hsv.hue), ("saturation", hsv.saturation)]
+            .into_iter()
+            .filter_map(|(key, most)| (most > 0.0).then_some(key))
+            .collect();
+        if let Some(first) = wrong.first() {
+            let what = wrong.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ");
+            let are = if wrong.len() == 1 { "is a property" } else { "are properties" };
+            let message = format!("{what} of `hsv` {are} of RGB colours, and {cause}");
+            let place = draft.key_span(&format!("{path}.hsv.{first}"));
+            // The settings may be those of a preset, which the stage's own replace.
+            let help = "write `hsv = { hue = 0, saturation = 0 }` in the stage's `augment`; `value` applies";
+            draft.report(place, "conflict", message, help.to_owned());
         }
     }
     let Some(jitter) = augment.color_jitter else { return };
