@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::project::{Project, document};
 
-const PIPELINE: &str = r#"
+pub const PIPELINE: &str = r#"
 name = "squares"
 seed = 3
 
@@ -43,17 +43,18 @@ split = "validation"
 "#;
 
 /// Grey pictures with one square each, whose colour is its class; one picture has none.
-fn squares(root: &Path) {
-    for (split, count) in [("train", 10u32), ("val", 4)] {
+pub fn squares(root: &Path, training: u32) {
+    for (split, count) in [("train", training), ("val", 4)] {
         let [images, labels] = ["images", "labels"].map(|kind| root.join("squares").join(kind).join(split));
         [&images, &labels].into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
         for number in 0..count {
-            let (left, top, side) = (5 + number * 2, 4 + number * 3 % 20, 18);
+            let (left, top, side) = (5 + number * 2 % 40, 4 + number * 3 % 20, 18);
+            let grey = 120 + (number / 20) as u8;
             let colour = if number % 2 == 0 { [220, 30, 20] } else { [20, 40, 210] };
             let inside = |x: u32, y: u32| (left..left + side).contains(&x) && (top..top + side).contains(&y);
             let empty = number == 3;
             let picture = image::RgbImage::from_fn(64, 48, |x, y| {
-                image::Rgb(if inside(x, y) && !empty { colour } else { [120; 3] })
+                image::Rgb(if inside(x, y) && !empty { colour } else { [grey; 3] })
             });
             picture.save(images.join(format!("{number}.png"))).unwrap();
             let [x, y] = [f64::from(2 * left + side) / 128.0, f64::from(2 * top + side) / 96.0];
@@ -66,7 +67,7 @@ fn squares(root: &Path) {
 
 fn project() -> Project {
     let project = Project::new();
-    squares(project.path());
+    squares(project.path(), 10);
     fs::write(project.path().join("squares.toml"), PIPELINE).unwrap();
     project
 }
