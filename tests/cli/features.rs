@@ -18,7 +18,7 @@ fn project() -> Project {
 }
 
 /// For each stage that used features since the last start: how many it needed, and how many were stored.
-fn asked(run: &Run) -> Vec<(String, u64, u64)> {
+pub fn asked(run: &Run) -> Vec<(String, u64, u64)> {
     let events: Vec<Value> =
         run.read("events.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let start = events.iter().rposition(|event| event["event"] == "run_started").unwrap();
@@ -35,7 +35,7 @@ fn computed(run: &Run) -> u64 {
     asked(run).iter().map(|(_, images, stored)| images - stored).sum()
 }
 
-fn segments(project: &Project) -> Vec<PathBuf> {
+pub fn segments(project: &Project) -> Vec<PathBuf> {
     let walk = walkdir::WalkDir::new(project.path().join("runs/.store/features")).into_iter().flatten();
     let paths = walk.map(walkdir::DirEntry::into_path);
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "rows")).collect()

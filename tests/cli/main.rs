@@ -6,6 +6,7 @@ mod cuda;
 mod data;
 mod datasets;
 mod detection;
+mod detection_features;
 mod diff;
 mod distill;
 mod docs;

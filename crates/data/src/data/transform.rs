@@ -213,12 +213,23 @@ impl Transform {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<GeometryChain, String> {
-        let draws = AugmentDraws::new(&self.augment, self.image_size(), stream);
-        let cropped = self.cropped(picture.size(), stream);
-        let framing = cropped.unwrap_or_else(|| self.fit.framing(picture.size(), self.size));
+        let (draws, framing) = self.draw(picture.size(), stream);
         let image = self.frame(PixelSource::File(picture), &framing, scratch)?;
         self.change(&draws, image, scratch, out);
         Ok(draws.after(&self.augment, framing.geometry(picture.size())))
+    }
+
+    /// The geometric changes that [`Transform::finish`] returns for an upright picture of this size, without its pixels.
+    pub fn moves(&self, size: (u32, u32), stream: &mut Stream) -> GeometryChain {
+        let (draws, framing) = self.draw(size, stream);
+        draws.after(&self.augment, framing.geometry(size))
+    }
+
+    /// The random values of a picture of this size, and the region of it that is shown.
+    fn draw(&self, size: (u32, u32), stream: &mut Stream) -> (AugmentDraws, CropPlan) {
+        let draws = AugmentDraws::new(&self.augment, self.image_size(), stream);
+        let cropped = self.cropped(size, stream);
+        (draws, cropped.unwrap_or_else(|| self.fit.framing(size, self.size)))
     }
 
     /// Converts the bytes of one image file to a tensor [1, height, width, channels], without random changes.

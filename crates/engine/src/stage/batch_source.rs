@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::class_coverage;
 use super::features::FeatureBatches;
 use super::frozen_backbone::{BatchChanges, FrozenBackbone, INFERENCE_BATCH, sequential_epoch};
-use super::prefix::{BOXES_MOVE, cache_identity};
+use super::prefix::cache_identity;
 use super::teacher::Teacher;
 use super::{EnsembleMember, EvaluateStage, FrozenPrefix, ModelSpec, Preprocess, StageContext, TrainStage};
-use crate::data::{CacheBudget, Dataset, EpochOrder, Images, LabelKind, Split, shuffled};
+use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Split, shuffled};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::features::FeatureStore;
@@ -90,9 +90,7 @@ impl<'a> BatchInputs<'a> {
     fn store(&self) -> Option<&'a FeatureStore<'a>> {
         let context = self.frozen.context;
         let digested = self.frozen.dataset.samples.iter().all(|sample| sample.digest.is_some());
-        let has_boxes = self.frozen.dataset.label_kind == LabelKind::Boxes;
         let why = match (self.prefix.recomputed, context.features) {
-            (None, _) if has_boxes => BOXES_MOVE,
             (None, Some(store)) if digested => return Some(store),
             (Some(why), _) => why,
             (None, _) => "`run.feature_cache` is off",
@@ -109,13 +107,14 @@ impl<'a> BatchInputs<'a> {
         store: &'a FeatureStore<'a>,
         random: Option<(&Augment, u64)>,
     ) -> Result<FeatureBatches<'a>> {
-        let FrozenBackbone { model, state, .. } = self.frozen;
+        let FrozenBackbone { model, state, ref dataset, .. } = self.frozen;
         let made_of = cache_identity(
             self.model_spec,
             &model.description,
             state,
             &self.prefix,
             self.preprocess,
+            dataset.label_kind,
             random,
         )?;
         let images = match random {

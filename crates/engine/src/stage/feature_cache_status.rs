@@ -118,6 +118,7 @@ impl<'a> FeatureModel<'a> {
                 &self.state,
                 prefix,
                 preprocess,
+                dataset.label_kind,
                 wanted.random,
             )?;
             let set = store.open_keys(&made_of, prefix.kind)?;

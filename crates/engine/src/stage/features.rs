@@ -1,16 +1,18 @@
 //! Features of the frozen layers: computed once per image, cached, and read in batches.
 //!
-//! Training on them gives the same bytes as training on images: a row depends only on the image and the layers.
+//! Training on them gives the same bytes as training on images: a row depends only on the image and the layers. If
+//! images have boxes, a row also has the size of its picture, which the boxes need.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde_json::Value;
 
 use super::frozen_backbone::{FrozenBackbone, sequential_epoch};
-use crate::data::{Dataset, EpochOrder, Images};
+use super::picture_sizes;
+use crate::data::{ComposedPart, Dataset, EpochOrder, Images, LabelKind};
 use crate::device::to_device;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
@@ -133,10 +135,14 @@ impl<'a> FeatureBatches<'a> {
             Ok(false)
         };
         let room = self.store.available_bytes()?;
-        let fits = |row: usize| (row * missing.len()) as u64 <= room;
-        let full = "they would exceed `run.feature_cache`";
-        if self.set.borrow().row_bytes().is_some_and(|row| !fits(row)) {
-            return refuse(full);
+        let excess = |row: usize| {
+            let needed = row as u64 * missing.len() as u64;
+            (needed > room).then(|| {
+                format!("they take {}, but `run.feature_cache` has {} left", size(needed), size(room))
+            })
+        };
+        if let Some(why) = self.set.borrow().row_bytes().and_then(excess) {
+            return refuse(&why);
         }
         let epoch =
             EpochOrder { seed: self.seed.unwrap_or(0), epoch: view, ..sequential_epoch(missing.clone()) };
@@ -156,10 +162,14 @@ impl<'a> FeatureBatches<'a> {
             let keys =
                 batch.samples.iter().map(|&sample| self.key(sample, view)).collect::<Result<Vec<_>>>()?;
             let features = batch.input.tensors().map(|tensor| Ok(tensor.to_device(&Device::Cpu)?));
-            draft.push(&keys, &features.collect::<Result<Vec<_>>>()?)?;
+            let mut features = features.collect::<Result<Vec<_>>>()?;
+            features.extend(picture_sizes::tensor(&batch.targets)?);
+            draft.push(&keys, &features)?;
             batch.samples.iter().for_each(|sample| _ = unreadable.remove(sample));
-            if done == 0 && !fits(draft.bytes() / keys.len()) {
-                return refuse(full);
+            if done == 0
+                && let Some(why) = excess(draft.bytes() / keys.len())
+            {
+                return refuse(&why);
             }
             done += keys.len();
             let now = (context.clock)();
@@ -219,18 +229,37 @@ impl<'a> FeatureBatches<'a> {
         if readable.is_empty() {
             return Ok(None);
         }
-        let rows = self.set.borrow().gather(&places)?;
+        let mut rows = self.set.borrow().gather(&places)?;
+        let parts = self.parts(&readable, &mut rows, view)?;
         let rows = rows.iter().map(|tensor| to_device(tensor, self.frozen.context.device));
         Ok(Some(TrainBatch {
             index,
             input: Activations::constants(rows.collect::<Result<Vec<_>>>()?),
             layer: self.frozen.prefix.layers,
-            targets: self.frozen.annotations(&readable),
+            targets: Annotations::of_images(&self.frozen.dataset, &readable, &parts),
             streams: self.frozen.streams(&readable),
             samples: readable,
             teacher: None,
         }))
     }
+
+    /// What the images of a view show, if they have boxes, which move as the pixels did. Takes the tensor of sizes out of
+    /// the rows.
+    fn parts(&self, samples: &[usize], rows: &mut Vec<Tensor>, view: u32) -> Result<Vec<Vec<ComposedPart>>> {
+        if self.frozen.dataset.label_kind != LabelKind::Boxes {
+            return Ok(Vec::new());
+        }
+        let sizes = rows.pop().ok_or_else(|| Error::bug("rows without the sizes of pictures"))?;
+        let seed = self.seed.unwrap_or(0);
+        let part = |(&sample, size)| Ok(vec![self.images.part(sample, size, seed, view)?]);
+        samples.iter().zip(picture_sizes::of_rows(&sizes)?).map(part).collect()
+    }
+}
+
+/// An amount of disk space in words.
+fn size(bytes: u64) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 1000.0 { format!("{megabytes:.1} MB") } else { format!("{:.1} GB", megabytes / 1000.0) }
 }
 
 /// The address of an image's row: its content. The path determines the draws of a view, so the row of a view is

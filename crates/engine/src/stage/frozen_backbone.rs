@@ -103,11 +103,6 @@ impl<'a> FrozenBackbone<'a> {
         samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
     }
 
-    /// The annotations of some samples, unmixed.
-    pub fn annotations(&self, samples: &[usize]) -> Annotations<'_> {
-        Annotations::of(samples.iter().map(|&sample| &self.dataset.samples[sample]))
-    }
-
     pub fn note_broken(&self, sample: usize) {
         self.broken.borrow_mut().insert(self.dataset.samples[sample].path.clone());
     }

@@ -18,6 +18,7 @@ mod load_weights;
 mod lr_range_test;
 mod model_spec;
 mod oom;
+mod picture_sizes;
 mod prefix;
 mod preview;
 mod recipe;

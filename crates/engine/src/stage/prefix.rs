@@ -46,12 +46,12 @@ impl FrozenPrefix {
             Some("the first layer trains")
         } else if settings.distill.is_some() {
             Some("the teacher sees every image in every epoch")
-        } else if settings.loss.label_kind() == LabelKind::Boxes {
-            Some(BOXES_MOVE)
-        } else if settings.augment != Augment::default() && features.views.is_none() {
-            Some("the augmentation changes the images every epoch")
-        } else {
+        } else if settings.augment == Augment::default() || features.views.is_some() {
             None
+        } else if settings.augment.mosaic.is_some() {
+            Some("`mosaic` changes the images every epoch")
+        } else {
+            Some("the augmentation changes the images every epoch")
         };
         // Images themselves are not rounded.
         let kind = if layers == 0 { FeatureType::F32 } else { features.dtype };
@@ -70,19 +70,17 @@ impl FrozenPrefix {
     }
 }
 
-/// Why features of images with boxes are not kept.
-pub(super) const BOXES_MOVE: &str = "boxes move with the pixels of each image";
-
 /// The description of features, without the images and the numeric profile: the address of a set.
 ///
 /// Only what the layers read enters: a trained head or a batch count does not change features. `random` are the
-/// random changes and their seed, if there are any.
+/// random changes and their seed, if there are any. Rows of images with boxes have one more tensor.
 pub(super) fn cache_identity(
     model_spec: &ModelSpec,
     description: &Description,
     state: &StateDict,
     prefix: &FrozenPrefix,
     preprocess: &Preprocess,
+    labels: LabelKind,
     random: Option<(&Augment, u64)>,
 ) -> Result<Value> {
     let read = description.tensors.iter().zip(&state.tensors);
@@ -109,6 +107,7 @@ pub(super) fn cache_identity(
         engine: engine(code_paths(model_spec, preprocess, random.map(|(augment, _)| augment))),
         activations,
         position_resampling: model_spec.model.position_resampling,
+        picture_sizes: labels == LabelKind::Boxes,
     }))
 }
 

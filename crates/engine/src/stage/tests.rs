@@ -18,9 +18,9 @@ use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
 use crate::task::TaskKind;
 
-mod regression;
-
+mod boxed_features;
 mod branching;
+mod regression;
 
 /// Seven training and four validation images of two classes, one of each broken, the weights to start from, and those of
 /// a teacher.
@@ -525,7 +525,7 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 fn what_features_are_made_of_names_settings_only_where_they_are_set() {
     let scene = Scene::new();
     let stage = scene.stage(&|_| ());
-    let made_of = |model_spec: &ModelSpec| {
+    let made_of_labelled = |model_spec: &ModelSpec, labels| {
         let description = model_spec.build().description;
         let state = crate::weights::initialize_all(&description, 1).unwrap();
         prefix::cache_identity(
@@ -534,14 +534,20 @@ fn what_features_are_made_of_names_settings_only_where_they_are_set() {
             &state,
             &FrozenPrefix::without_features(1),
             &stage.preprocess,
+            labels,
             None,
         )
         .unwrap()
     };
+    let made_of = |model_spec: &ModelSpec| made_of_labelled(model_spec, LabelKind::Class);
     let fields =
         |made_of: &serde_json::Value| made_of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let plain = ["arch", "dtype", "engine", "images", "layers", "random", "tensors"];
     assert_eq!(fields(&made_of(&scene.model_spec())), plain);
+    // Rows of images with boxes are of another shape.
+    assert_eq!(made_of_labelled(&scene.model_spec(), LabelKind::Labels), made_of(&scene.model_spec()));
+    let boxed = made_of_labelled(&scene.model_spec(), LabelKind::Boxes);
+    assert_eq!((boxed["picture_sizes"].as_bool(), fields(&boxed).len()), (Some(true), plain.len() + 1));
     let model = |more: &str| toml::from_str(&format!("arch = \"dinov2_vits14\"\n{more}")).unwrap();
     let encoder = ModelSpec { model: model(""), ..scene.model_spec() };
     let by_size = ModelSpec { model: model("position_resampling = \"size\""), ..scene.model_spec() };

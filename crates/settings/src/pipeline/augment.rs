@@ -87,8 +87,8 @@ impl Augment {
         self.mixup.is_some() || self.cutmix.is_some()
     }
 
-    /// Whether features of the images cannot be kept, not even of views: an image depends on other images, on the
-    /// epoch or on its batch, or its objects move.
+    /// Whether features of the images cannot be kept, not even of views: images are composed, or depend on other images, on
+    /// the epoch or on their batch.
     pub fn composes(&self) -> bool {
         self.mixes() || self.mosaic.is_some() || self.affine.is_some() || self.multi_scale > 0.0
     }

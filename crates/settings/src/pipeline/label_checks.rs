@@ -57,8 +57,6 @@ const OF_TRAINING: &[FitsOnly] = &[
     FitsOnly { key: "augment.rand_augment", needs: NO_BOXES, kinds: WITHOUT_BOXES },
     FitsOnly { key: "augment.cutmix", needs: NO_BOXES, kinds: WITHOUT_BOXES },
     FitsOnly { key: "augment.mosaic", needs: "needs boxes", kinds: &[LabelKind::Boxes] },
-    // Boxes move with the pixels: features do not say where they are.
-    FitsOnly { key: "features", needs: NO_BOXES, kinds: WITHOUT_BOXES },
 ];
 
 /// Settings of an evaluation. Embeddings are compared by class, and ensembles average softmax probabilities.

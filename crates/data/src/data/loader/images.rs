@@ -22,7 +22,6 @@ pub const LARGEST_IMAGE: u64 = 1 << 30;
 /// The result of [`Transform::prepare`], everything before the random changes, is cached while the memory budget
 /// lasts. Every epoch needs every image, so the first ones cached are never evicted: eviction would only replace one
 /// cache miss by another.
-/// another.
 pub struct Images {
     pub(super) dataset: Arc<Dataset>,
     pub(super) transform: Transform,
@@ -86,9 +85,7 @@ impl Images {
         scratch: &mut WorkerScratch,
         out: &mut [f32],
     ) -> Result<Loaded> {
-        // The stream is keyed by the path, so that a new image in the data set changes nothing here.
-        let path = &self.dataset.samples[index].path;
-        let mut stream = Stream::new(seed, Purpose::Augment, epoch, name_hash(path));
+        let mut stream = self.stream(index, seed, epoch);
         if let Some(composer) = &self.composer {
             let composition = composer.draw(index, epoch, &stream);
             return self.load_composed(&*composition, stream, scratch, out);
@@ -100,15 +97,36 @@ impl Images {
             })?,
         };
         match moves {
-            Ok(moves) => {
-                let filter = match self.transform.is_deterministic() {
-                    true => BoxFilter::VISIBLE,
-                    false => BoxFilter::training(0),
-                };
-                Ok(Loaded::Whole(vec![ComposedPart { sample: index, moves, filter }]))
-            }
+            Ok(moves) => Ok(Loaded::Whole(vec![self.whole(index, moves)])),
             Err(cause) => self.broken(index, cause),
         }
+    }
+
+    /// What the image of a sample shows in an epoch, without reading its file: the same as when it is loaded. `size` is
+    /// that of its upright picture.
+    ///
+    /// # Errors
+    /// A bug: images are composed of several samples.
+    pub fn part(&self, index: usize, size: [u32; 2], seed: u64, epoch: u32) -> Result<ComposedPart> {
+        if self.composer.is_some() {
+            return Err(Error::bug("a composed image shows more than one picture"));
+        }
+        let mut stream = self.stream(index, seed, epoch);
+        Ok(self.whole(index, self.transform.moves(size.into(), &mut stream)))
+    }
+
+    /// The part of an image that shows only this sample.
+    fn whole(&self, sample: usize, moves: GeometryChain) -> ComposedPart {
+        let filter = match self.transform.is_deterministic() {
+            true => BoxFilter::VISIBLE,
+            false => BoxFilter::training(0),
+        };
+        ComposedPart { sample, moves, filter }
+    }
+
+    /// The random numbers of a sample. They are keyed by its path, so that a new image in the data set changes nothing.
+    fn stream(&self, index: usize, seed: u64, epoch: u32) -> Stream {
+        Stream::new(seed, Purpose::Augment, epoch, name_hash(&self.dataset.samples[index].path))
     }
 
     /// As `load`, for an image of several samples.

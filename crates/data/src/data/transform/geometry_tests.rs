@@ -51,6 +51,7 @@ fn every_random_change_moves_the_box_with_the_pixels() {
             let mut unkept = vec![0.0; SIDE * SIDE * 3];
             let same = transform.finish_unkept(&picture, &mut stream(), &mut scratch, &mut unkept).unwrap();
             assert!(same == moves && unkept == numbers, "{what}: kept and not kept");
+            assert!(transform.moves(size, &mut stream()) == moves, "{what}: without the pixels");
         }
     }
 }
@@ -99,6 +100,7 @@ fn every_fit_moves_the_box_with_the_pixels() {
             let what = format!("{fit:?} of {size:?}");
             let object = rectangle_box(size, rectangle);
             let moves = GeometryChain(vec![geometry]);
+            assert_eq!(transform.moves(size, &mut Stream::new(3, Purpose::Augment, 0, 1)), moves, "{what}");
             assert_box_is_where_the_pixels_are(&moves, object, is_bright, 1.0, &what);
             // Whole boxes lead back to the picture.
             if let FitMode::Letterbox { .. } = fit {

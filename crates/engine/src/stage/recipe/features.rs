@@ -26,6 +26,9 @@ pub struct FeaturesRecipe<'a> {
     pub activations: Vec<&'a str>,
     #[serde(skip_serializing_if = "is_default")]
     pub position_resampling: PositionResampling,
+    /// Whether a row also has the size of its picture.
+    #[serde(skip_serializing_if = "is_default")]
+    pub picture_sizes: bool,
 }
 
 #[derive(Serialize)]

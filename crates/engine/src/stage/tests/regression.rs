@@ -184,7 +184,7 @@ fn joined(train: &mut Staged) {
     train.settings.epochs = 4;
 }
 
-fn work(stage: &Staged, context: &StageContext) -> Result<()> {
+pub(super) fn work(stage: &Staged, context: &StageContext) -> Result<()> {
     stage.fit(&Regression, &stage.dataset, context)
 }
 
@@ -259,8 +259,8 @@ fn a_third_task_is_evaluated_with_its_own_predictions_and_files() {
     assert_eq!(files["numbers.txt"], b"4");
 }
 
-/// Images with boxes: mosaics until the last epoch, and batches of 32 and 64 pixels.
-fn boxes(train: &mut Staged) {
+/// Each image has one box, of its class.
+pub(super) fn with_boxes(train: &mut Staged) {
     let dataset = Arc::make_mut(&mut train.dataset);
     dataset.label_kind = LabelKind::Boxes;
     for sample in &mut dataset.samples {
@@ -268,13 +268,18 @@ fn boxes(train: &mut Staged) {
         let class = sample.label.class().unwrap();
         sample.label = Label::Boxes(vec![LabelledBox::new(class, area)]);
     }
+}
+
+/// Images with boxes: mosaics until the last epoch, and batches of 32 and 64 pixels.
+fn boxes(train: &mut Staged) {
+    with_boxes(train);
     train.settings.augment = toml::from_str(
         "mosaic = {}\nclose_mosaic = 1\naffine = { scale = 0.2 }\nhsv = {}\nhorizontal_flip = 0.5\n\
          mixup = { alpha = 32, probability = 0.3 }\nmulti_scale = 1.0",
     )
     .unwrap();
     train.settings.epochs = 3;
-    train.prefixes[0].recomputed = Some("the augmentation changes the images every epoch");
+    train.prefixes[0].recomputed = Some("`mosaic` changes the images every epoch");
 }
 
 #[test]
