@@ -16,9 +16,11 @@ fn main() {
     }
     let setting = |name: &str, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
     let folder = std::env::var_os("OUT_DIR").expect("cargo names a folder for what is built");
+    let capability = setting("CUDA_COMPUTE_CAP", "80");
+    println!("cargo:rustc-env=KERNEL_CAPABILITY={capability}");
     let status = Command::new(setting("NVCC", "nvcc"))
         .arg("--ptx")
-        .arg(format!("-arch=compute_{}", setting("CUDA_COMPUTE_CAP", "80")))
+        .arg(format!("-arch=compute_{capability}"))
         // A product and a sum are fused where the source says so: results are no matter of the compiler.
         .args(["-fmad=false", "-O3", "-std=c++17"])
         .arg("-o")

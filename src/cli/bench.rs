@@ -17,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   defrost bench --arch resnet50
   defrost bench --arch resnet18 --mode infer --batch 1 --threads 1 --json
+  defrost bench --arch yolo11n --image-size 640 --batch 8
   defrost bench --mode data --images photos";
 
 #[derive(clap::Args)]
@@ -34,9 +35,9 @@ pub struct Args {
     /// Side length of the square images in pixels
     #[arg(long, default_value_t = 224)]
     image_size: usize,
-    /// Number of outputs of the head
-    #[arg(long, default_value_t = 1000)]
-    classes: usize,
+    /// Number of classes of the head. Defaults to 1000, and to 80 for detectors
+    #[arg(long)]
+    classes: Option<usize>,
     /// Number of timed steps
     #[arg(long, default_value_t = 10)]
     steps: usize,
@@ -53,7 +54,7 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Number format of training steps. All formats except `f32` need a GPU
-    #[arg(long, default_value = "f32", value_name = "f32|tf32|bf16")]
+    #[arg(long, default_value = "f32", value_name = "f32|tf32|bf16|f16")]
     precision: String,
 }
 
@@ -170,9 +171,11 @@ fn time_network(
         return Err(Error::usage("`--images` needs `--mode data`: networks are timed on synthetic images")
             .hint("remove `--images`, or add `--mode data`"));
     }
+    let arch = bench::arch(name)?;
+    let classes = args.classes.unwrap_or_else(|| NetworkSettings::published_classes(arch));
     let bench = NetworkBench::new(
         NetworkSettings {
-            arch: bench::arch(name)?,
+            arch,
             mode: match args.mode {
                 Mode::Frozen => bench::Mode::Frozen,
                 Mode::Infer => bench::Mode::Infer,
@@ -181,7 +184,7 @@ fn time_network(
             precision: bench::precision(&args.precision)?,
             batch: args.batch,
             image_size: args.image_size,
-            classes: args.classes,
+            classes,
             warmup: args.warmup,
             steps: args.steps,
         },
@@ -191,7 +194,7 @@ fn time_network(
     let peak = peak_rss_mb();
     let StepCounts { multiply_adds, bytes } = bench.work()?;
     let network = Network {
-        classes: args.classes,
+        classes,
         trainable: bench.trainable(),
         multiply_adds,
         gflops: 2.0 * multiply_adds as f64 / timing.median() / 1e9,

@@ -57,6 +57,8 @@ struct Cuda {
     libraries: Vec<Library>,
     versions: Option<Versions>,
     gpus: Vec<Gpu>,
+    /// The compute capability that the kernels of this build need at least, such as `8.0`.
+    kernels: Option<String>,
     /// Why versions and GPUs are unknown.
     error: Option<String>,
 }
@@ -75,6 +77,12 @@ struct Gpu {
     device: String,
     name: String,
     capability: String,
+    /// NVIDIA's name of the generation, such as `Ampere`.
+    generation: &'static str,
+    /// The values of `precision` that it supports.
+    precisions: Vec<&'static str>,
+    /// Why this build cannot use it; `None` if it can.
+    error: Option<String>,
     total_bytes: u64,
     free_bytes: u64,
 }
@@ -149,7 +157,9 @@ fn memory(text: &str) -> Option<Memory> {
 /// The state of a build with CUDA: each library, and the GPUs if all libraries can be opened.
 #[cfg(feature = "cuda")]
 fn cuda() -> Cuda {
-    use defrost::cuda;
+    use defrost::pipeline::Precision;
+    use defrost::{cuda, train};
+
     let libraries =
         cuda::libraries().into_iter().map(|library| Library { name: library.name, error: library.error });
     let found = cuda::versions().and_then(|versions| Ok((versions, cuda::gpus()?)));
@@ -157,10 +167,14 @@ fn cuda() -> Cuda {
         Ok((versions, gpus)) => (Some(versions), gpus, None),
         Err(error) => (None, Vec::new(), Some(error.to_string())),
     };
+    let kernels = cuda::kernel_capability();
     let gpus = gpus.into_iter().map(|gpu| Gpu {
         device: format!("cuda:{}", gpu.ordinal),
+        capability: format!("sm_{}{}", gpu.capability.major, gpu.capability.minor),
+        generation: gpu.capability.generation(),
+        precisions: train::precisions(gpu.capability).map(Precision::name).collect(),
+        error: gpu.capability.require_for_build(&gpu.name, kernels).err().map(|error| error.to_string()),
         name: gpu.name,
-        capability: format!("sm_{}{}", gpu.capability[0], gpu.capability[1]),
         total_bytes: gpu.total_bytes,
         free_bytes: gpu.free_bytes,
     });
@@ -169,12 +183,13 @@ fn cuda() -> Cuda {
         cudnn: versions.cudnn,
         cublas: versions.cublas,
     });
-    Cuda { built: true, libraries: libraries.collect(), versions, gpus: gpus.collect(), error }
+    let kernels = kernels.map(|capability| capability.to_string());
+    Cuda { built: true, libraries: libraries.collect(), versions, gpus: gpus.collect(), kernels, error }
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda() -> Cuda {
-    Cuda { built: false, libraries: Vec::new(), versions: None, gpus: Vec::new(), error: None }
+    Cuda { built: false, libraries: Vec::new(), versions: None, gpus: Vec::new(), kernels: None, error: None }
 }
 
 fn runs(folder: PathBuf) -> Result<Runs> {
@@ -232,9 +247,17 @@ fn cuda_lines(cuda: &Cuda) -> Vec<String> {
     if let Some(Versions { driver, cudnn, cublas }) = &cuda.versions {
         lines.push(format!("driver for CUDA {driver}, cuDNN {cudnn}, cuBLAS {cublas}"));
     }
-    for Gpu { device, name, capability, total_bytes, free_bytes } in &cuda.gpus {
-        let (free, total) = (*free_bytes as f64 / 1e9, *total_bytes as f64 / 1e9);
-        lines.push(format!("{device}: {name}, {capability}, {free:.1} of {total:.1} GB free"));
+    if let Some(capability) = &cuda.kernels {
+        lines.push(format!("kernels for compute capability {capability} and later"));
+    }
+    for gpu in &cuda.gpus {
+        let Gpu { device, name, capability, generation, .. } = gpu;
+        let (free, total) = (gpu.free_bytes as f64 / 1e9, gpu.total_bytes as f64 / 1e9);
+        lines.push(format!("{device}: {name}, {capability} ({generation}), {free:.1} of {total:.1} GB free"));
+        match &gpu.error {
+            Some(error) => lines.push(format!("{device} cannot be used: {error}")),
+            None => lines.push(format!("{device} trains in {}", gpu.precisions.join(", "))),
+        }
     }
     match (&cuda.error, cuda.gpus.is_empty()) {
         (Some(error), _) => lines.push(format!("no GPU can be used: {error}")),
@@ -253,5 +276,40 @@ mod tests {
         let found = memory("MemTotal:       24678000 kB\nMemFree: 1 kB\nMemAvailable:   2 kB\n").unwrap();
         assert_eq!((found.total_bytes, found.available_bytes), (24_678_000 * 1024, 2048));
         assert!(memory("MemTotal: many\n").is_none());
+    }
+
+    #[test]
+    fn a_gpu_is_listed_with_its_precisions_or_with_the_reason_why_it_cannot_be_used() {
+        let gpu = |name: &str, generation, precisions, error: Option<&str>| Gpu {
+            device: "cuda:0".to_owned(),
+            name: name.to_owned(),
+            capability: "sm_75".to_owned(),
+            generation,
+            precisions,
+            error: error.map(str::to_owned),
+            total_bytes: 16_000_000_000,
+            free_bytes: 15_000_000_000,
+        };
+        let cuda = Cuda {
+            built: true,
+            libraries: Vec::new(),
+            versions: None,
+            gpus: vec![
+                gpu("Tesla T4", "Turing", vec!["f32", "f16"], None),
+                gpu("Tesla V100", "Volta", Vec::new(), Some("it is too old")),
+            ],
+            kernels: Some("7.5".to_owned()),
+            error: None,
+        };
+        assert_eq!(
+            cuda_lines(&cuda),
+            [
+                "kernels for compute capability 7.5 and later",
+                "cuda:0: Tesla T4, sm_75 (Turing), 15.0 of 16.0 GB free",
+                "cuda:0 trains in f32, f16",
+                "cuda:0: Tesla V100, sm_75 (Volta), 15.0 of 16.0 GB free",
+                "cuda:0 cannot be used: it is too old",
+            ]
+        );
     }
 }

@@ -43,6 +43,33 @@ fn each_mode_measures_what_it_says() {
     assert_eq!((&data["arch"], &data["mode"]), (&Value::Null, &"data".into()));
 }
 
+/// Detectors have the head that finds objects, for the 80 classes of published weights, and learn from synthetic objects.
+#[test]
+fn detectors_are_timed_with_their_head() {
+    let work = |document: &Value| document["network"]["multiply_adds"].as_u64().unwrap();
+    let at = |size: usize, args: &str| {
+        let rest = format!("--arch yolo11n --image-size {size} --batch 2 --steps 1 --warmup 1 --json");
+        let output = bench(&format!("{args} {rest}"));
+        assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let train = at(64, "--mode train");
+    assert_eq!(
+        (&train["network"]["classes"], &train["network"]["trainable"]),
+        (&80.into(), &2_624_064.into())
+    );
+    let (infer, frozen) = (at(64, "--mode infer"), at(64, "--mode frozen --classes 5"));
+    // The published 6.5 GFLOP at 640 pixels are 3.25 G multiply-adds, for an image of a hundredth of the area.
+    let published = 2.0 * 3.25e9 / 100.0;
+    assert!((work(&infer) as f64 / published - 1.0).abs() < 0.03, "{}", work(&infer));
+    assert!(work(&train) > 5 * work(&infer) / 2);
+    assert!(work(&frozen) > work(&infer) && work(&frozen) < work(&train));
+    let wider = at(96, "--mode infer");
+    // All but attention is by area.
+    let growth = work(&wider) as f64 / work(&infer) as f64;
+    assert!((2.25..2.26).contains(&growth), "{growth}");
+}
+
 #[test]
 fn people_read_step_throughput_and_arithmetic() {
     let output = bench("--arch resnet18 --mode infer --image-size 32 --batch 1 --steps 1 --warmup 0");
@@ -60,6 +87,8 @@ fn what_cannot_be_timed_is_refused_with_the_cure() {
     let cases = [
         ("--mode train", "`--arch` is required", "--arch resnet50"),
         ("--arch resnet81", "unknown architecture `resnet81`", "did you mean `resnet18`?"),
+        ("--arch yolo11n --image-size 100", "multiples of 32, not 100", "`--image-size 96`"),
+        ("--arch clip_vit_b32 --mode infer --image-size 32", "224 × 224", "`--image-size 224`"),
         ("--arch resnet18 --batch 0", "the batch size must be", ""),
         ("--arch resnet18 --steps 0", "the number of steps must be", ""),
         ("--arch resnet18 --threads 0", "at least 1", "remove `--threads`"),

@@ -120,10 +120,64 @@ fn cuda_trains_in_every_precision_and_the_cpu_refuses() {
         run.metrics("finetune")["last"]["train_loss"].as_f64().unwrap()
     };
     let exact = loss("f32");
-    for (precision, bound) in [("tf32", 0.02), ("bf16", 0.1)] {
+    for (precision, bound) in [("tf32", 0.02), ("bf16", 0.1), ("f16", 0.02)] {
         let loss = loss(precision);
         assert!((loss - exact).abs() <= bound * exact, "{loss} in {precision}, {exact} in f32");
     }
+}
+
+/// The loss scale begins so high that gradients of the first steps may overflow. What it skips is the same every time,
+/// and is counted.
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_training_in_f16_skips_the_same_steps_every_time_and_counts_them() {
+    let run = || {
+        let project = Project::new();
+        project.edit("[defaults.train]\n", "[defaults.train]\nprecision = \"f16\"\n");
+        let run = project.run(&["--device", "cuda:0"]);
+        assert!(project.defrost(&["verify", "colours"]).status.success());
+        let history = std::fs::read_to_string(run.directory.join("stages/finetune/history.csv")).unwrap();
+        let mut rows = csv::Reader::from_reader(history.as_bytes());
+        let column = rows.headers().unwrap().iter().position(|name| name == "skipped_steps").unwrap();
+        let counts: u64 = rows.records().map(|row| row.unwrap()[column].parse::<u64>().unwrap()).sum();
+        assert_eq!(run.metrics("finetune")["skipped_steps"], counts);
+        run.manifest()
+    };
+    assert_eq!(run(), run());
+}
+
+/// Turing has no bf16, and Volta is older than CUDA 13.
+#[test]
+#[ignore = "asks for a GPU, or tests/cuda/emulated"]
+fn cuda_precisions_follow_from_the_generation_of_the_gpu() {
+    let project = Project::new();
+    let doctor: Value = serde_json::from_slice(&project.defrost(&["doctor", "--json"]).stdout).unwrap();
+    if !doctor["cuda"]["gpus"][0]["name"].as_str().unwrap().contains("emulated") {
+        return;
+    }
+    let run = |capability: &str, arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        let output = command.env("EMULATED_CAPABILITY", capability).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (_, said) = run("75", &["doctor"]);
+    assert!(said.contains("sm_75 (Turing)") && said.contains("cuda:0 trains in f32, f16\n"), "{said}");
+    let (_, said) = run("86", &["doctor"]);
+    assert!(said.contains("sm_86 (Ampere)") && said.contains("trains in f32, tf32, bf16, f16\n"), "{said}");
+    let (_, said) = run("70", &["doctor"]);
+    let old = "(Volta) has compute capability 7.0, and CUDA 13 supports 7.5 and later";
+    assert!(said.contains("cuda:0 cannot be used: ") && said.contains(old), "{said}");
+
+    project.edit("[defaults.train]\n", "[defaults.train]\nprecision = \"bf16\"\n");
+    let (code, said) = run("75", &["run", "colours.toml", "--device", "cuda:0"]);
+    assert_eq!(code, Some(2), "{said}");
+    let needs = "(Turing, compute capability 7.5) does not train in `bf16`, which needs 8.0";
+    assert!(said.contains(needs) && said.contains("`precision = \"f16\"`"), "{said}");
+    let (code, said) = run("70", &["run", "colours.toml", "--device", "cuda:0"]);
+    assert!(code == Some(2) && said.contains(old), "{said}");
+    let (code, said) = run("70", &["plan", "colours.toml", "--no-estimates"]);
+    assert!(code == Some(0) && said.contains("computing on the CPU: ") && said.contains(old), "{said}");
 }
 
 /// Training on the GPU gives nearly the CPU's results.

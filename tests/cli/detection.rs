@@ -175,6 +175,26 @@ fn two_processes_at_once_end_in_the_same_bytes() {
     assert!(project.defrost(&["verify", "colours.toml"]).status.success());
 }
 
+/// Estimates count the steps of the detection head, mosaics, and layers whose features are not kept.
+#[test]
+fn a_plan_estimates_what_a_detector_takes() {
+    let project = project();
+    let plan = document(&project.defrost(&["plan", "squares.toml", "--json"]));
+    for stage in plan["stages"].as_array().unwrap() {
+        assert!(stage["estimate"]["seconds"].as_f64() > Some(0.0), "{stage:#}");
+    }
+    let result = run(&project, &[]);
+    let events = project.path().join(result["run_dir"].as_str().unwrap()).join("events.jsonl");
+    let events = fs::read_to_string(events).unwrap();
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let cost =
+        events.into_iter().find(|event| event["event"] == "stage_cost" && event["stage"] == "fit").unwrap();
+    let bytes = |field: &str| cost[field].as_f64();
+    if let (Some(expected), Some(found)) = (bytes("expected_memory_bytes"), bytes("memory_bytes")) {
+        assert!((0.7..1.4).contains(&(expected / found)), "{cost:#}");
+    }
+}
+
 #[test]
 fn the_same_file_gives_the_same_bytes_on_any_threads() {
     let manifest = |threads: &str| {

@@ -8,9 +8,10 @@ use regex::Regex;
 use walkdir::WalkDir;
 
 /// The modules of the library by layer, lowest first. A module imports only from lower layers.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["code_path", "regular_file", "sanitize"],
     &["csv_cells", "error"],
+    &["capability"],
     &["cuda", "digest", "memory", "random"],
     &["autograd", "events", "pipeline"],
     &["ops", "store"],

@@ -25,14 +25,16 @@ use defrost::ops::{
     self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
 };
 use defrost::pipeline::{
-    self, Arch, Augment, FeatureType, ImageFolder, ImageSettings, Monitor, ReduceOnPlateau, Schedule,
+    self, Arch, Augment, FeatureType, ImageFolder, ImageSettings, Monitor, Precision, ReduceOnPlateau,
+    Schedule,
 };
 use defrost::random::{Purpose, Stream, name_hash};
 use defrost::report::{self, HistoryRow, Prediction};
 use defrost::store::InputIndex;
 use defrost::task;
 use defrost::train::{
-    self, AccumulatedGradients, EmaWeights, Optimizer, OptimizerParameter, Plateau, StepRates, WarmupRates,
+    self, AccumulatedGradients, EmaWeights, LossScale, Optimizer, OptimizerParameter, Plateau, StepRates,
+    WarmupRates,
 };
 use defrost::weights::{self, Dialect, LoadRules, WeightsFile};
 
@@ -63,6 +65,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (train::code_paths::ADAM, || optimizers(&["kind = \"adam\"\nlr = 0.1"])),
     (train::code_paths::SUMMED_GRADIENTS, summed_gradients),
     (train::code_paths::WARMUP_FROM, warmup_from),
+    (train::code_paths::LOSS_SCALE, loss_scale),
     (model::code_paths::ARCHITECTURES, || {
         architectures(&[Arch::ResNet18, Arch::ResNet50, Arch::EfficientNetLite0])
     }),
@@ -1015,6 +1018,20 @@ fn summed_gradients() -> String {
     digest(mean.into_sum().unwrap().mean.values())
 }
 
+fn loss_scale() -> String {
+    let mut scale = LossScale::start(Precision::F16).unwrap();
+    let mut gradients = Vec::new();
+    for step in 0..2100 {
+        let factor = scale.factor();
+        if scale.observe(step % 2001 != 0).unwrap() && step % 300 == 0 {
+            let mut mean = AccumulatedGradients::default();
+            mean.add(vec![(0, Some(tensor(&format!("gradient {step}"), &[37])))], 1.0).unwrap();
+            gradients.extend(mean.times(1.0 / factor).unwrap().mean.into_values());
+        }
+    }
+    format!("{} {}", digest(&gradients), scale.factor())
+}
+
 fn warmup_from() -> String {
     let kind = toml::from_str("kind = \"sgd\"\nlr = 0.1\nmomentum = 0.9").unwrap();
     let parameters = [parameter(0, 0), OptimizerParameter { is_bias: true, ..parameter(1, 0) }];
@@ -1195,6 +1212,7 @@ fn pictures() -> String {
             ])),
             is_best: epoch < 6,
             trainable_parameters: None,
+            skipped_steps: None,
         })
         .collect();
     let all = counted().finish(&classes()).unwrap();

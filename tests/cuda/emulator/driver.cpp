@@ -153,8 +153,10 @@ int cuDeviceGetName(char* name, int length, int) { return snprintf(name, length,
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = limit(), 0; }
 int cuMemGetInfo_v2(size_t* free, size_t* total) { return *total = limit(), *free = limit() - in_use, 0; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    // compute capability 8.0; memory pools
-    *value = attribute == 75 ? 8 : attribute == 76 ? 0 : 1;
+    // EMULATED_CAPABILITY=75 is compute capability 7.5; 8.0 by default; memory pools
+    const char* wish = getenv("EMULATED_CAPABILITY");
+    int capability = wish ? atoi(wish) : 80;
+    *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : 1;
     return 0;
 }
 int cuDeviceGetDefaultMemPool(void** pool, int) { return *pool = &handle, 0; }

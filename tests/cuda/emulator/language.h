@@ -12,6 +12,8 @@
 #include <functional>
 #include <vector>
 
+#include "half.h"
+
 #define __global__
 #define __device__
 #define __forceinline__ inline

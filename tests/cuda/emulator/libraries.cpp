@@ -6,19 +6,29 @@
 
 #include <vector>
 
+#include "half.h"
+
 namespace {
 
-float load(const void* memory, size_t i, bool half) {
-    if (!half) return ((const float*)memory)[i];
-    uint32_t bits = (uint32_t)((const uint16_t*)memory)[i] << 16;
+enum Numbers { F32, BF16, F16 };
+
+float load(const void* memory, size_t i, Numbers numbers) {
+    if (numbers == F32) return ((const float*)memory)[i];
+    uint16_t half = ((const uint16_t*)memory)[i];
+    if (numbers == F16) return f16_to_float(half);
+    uint32_t bits = (uint32_t)half << 16;
     float x;
     memcpy(&x, &bits, 4);
     return x;
 }
 
-void store(void* memory, size_t i, bool half, float x) {
-    if (!half) {
+void store(void* memory, size_t i, Numbers numbers, float x) {
+    if (numbers == F32) {
         ((float*)memory)[i] = x;
+        return;
+    }
+    if (numbers == F16) {
+        ((uint16_t*)memory)[i] = float_to_f16(x);
         return;
     }
     uint32_t bits;
@@ -75,16 +85,16 @@ int cublasSetMathMode(void*, int) { return 0; }
 int cublasGetProperty(int part, int* value) { return *value = part == 0 ? 13 : 0, 0; }
 
 static int product(
-    bool transpose_a, bool transpose_b, int m, int n, int k, const void* a, int lda, const void* b, int ldb, bool half,
-    float beta, void* c, int ldc, bool half_sums) {
+    bool transpose_a, bool transpose_b, int m, int n, int k, const void* a, int lda, const void* b, int ldb,
+    Numbers numbers, float beta, void* c, int ldc, Numbers sum_numbers) {
     if (lda < (transpose_a ? k : m) || ldb < (transpose_b ? n : k) || ldc < m) return 7;
     std::vector<float> left((size_t)m * k), right((size_t)k * n);
     for (int i = 0; i < m; i++)
         for (int l = 0; l < k; l++)
-            left[(size_t)i * k + l] = load(a, transpose_a ? (size_t)i * lda + l : (size_t)l * lda + i, half);
+            left[(size_t)i * k + l] = load(a, transpose_a ? (size_t)i * lda + l : (size_t)l * lda + i, numbers);
     for (int j = 0; j < n; j++)
         for (int l = 0; l < k; l++)
-            right[(size_t)j * k + l] = load(b, transpose_b ? (size_t)l * ldb + j : (size_t)j * ldb + l, half);
+            right[(size_t)j * k + l] = load(b, transpose_b ? (size_t)l * ldb + j : (size_t)j * ldb + l, numbers);
     for (int j = 0; j < n; j++)
         for (int i = 0; i < m; i++) {
             float sums[8] = {};
@@ -96,7 +106,7 @@ static int product(
             float sum = 0;
             for (float part : sums) sum += part;
             size_t at = (size_t)j * ldc + i;
-            store(c, at, half_sums, beta == 0.0f ? sum : sum + load(c, at, half_sums));
+            store(c, at, sum_numbers, beta == 0.0f ? sum : sum + load(c, at, sum_numbers));
         }
     return 0;
 }
@@ -105,13 +115,15 @@ int cublasGemmStridedBatchedEx(
     void*, int transpose_a, int transpose_b, int m, int n, int k, const void* alpha, const void* a, int a_type, int lda,
     long long step_a, const void* b, int b_type, int ldb, long long step_b, const void* beta, void* c, int c_type, int ldc,
     long long step_c, int count, int, int) {
-    bool known = (a_type == 0 && c_type == 0) || (a_type == 14 && (c_type == 14 || c_type == 0));
+    // CUDA_R_32F, CUDA_R_16BF and CUDA_R_16F
+    auto numbers = [](int type) { return type == 14 ? BF16 : type == 2 ? F16 : F32; };
+    bool known = (a_type == 0 && c_type == 0) || ((a_type == 14 || a_type == 2) && (c_type == a_type || c_type == 0));
     if (a_type != b_type || !known || *(const float*)alpha != 1.0f) return 7;
-    int size = a_type == 14 ? 2 : 4, sum_size = c_type == 14 ? 2 : 4, status = 0;
+    int size = a_type ? 2 : 4, sum_size = c_type ? 2 : 4, status = 0;
     for (int i = 0; i < count && !status; i++)
         status = product(
             transpose_a, transpose_b, m, n, k, (const char*)a + i * step_a * size, lda, (const char*)b + i * step_b * size,
-            ldb, size == 2, *(const float*)beta, (char*)c + i * step_c * sum_size, ldc, sum_size == 2);
+            ldb, numbers(a_type), *(const float*)beta, (char*)c + i * step_c * sum_size, ldc, numbers(c_type));
     return status;
 }
 
@@ -164,8 +176,11 @@ int cudnnGetConvolutionBackwardFilterWorkspaceSize(
     return workspace(fits(*x, *w, *y, *v) && algorithm == 1, bytes);
 }
 
-static int write(std::vector<float>& sums, void* out, bool half) {
-    for (size_t i = 0; i < sums.size(); i++) store(out, i, half, sums[i]);
+// CUDNN_DATA_FLOAT, CUDNN_DATA_BFLOAT16 and CUDNN_DATA_HALF
+static Numbers numbers_of(const Tensor* x) { return x->type == 9 ? BF16 : x->type == 2 ? F16 : F32; }
+
+static int write(std::vector<float>& sums, void* out, Numbers numbers) {
+    for (size_t i = 0; i < sums.size(); i++) store(out, i, numbers, sums[i]);
     return 0;
 }
 
@@ -173,28 +188,28 @@ int cudnnConvolutionForward(
     void*, const float*, Tensor* x, const void* xs, Tensor* w, const void* ws, Convolution* v, int, void* memory,
     size_t bytes, const float*, Tensor* y, void* ys) {
     if (!memory || bytes != 256) return 2000;
-    bool half = x->type == 9;
+    Numbers numbers = numbers_of(x);
     std::vector<float> sums((size_t)y->n * y->h * y->w * y->c);
-    each(*x, *w, *y, *v, [&](size_t i, size_t j, size_t k) { sums[k] += load(xs, i, half) * load(ws, j, half); });
-    return write(sums, ys, half);
+    each(*x, *w, *y, *v, [&](size_t i, size_t j, size_t k) { sums[k] += load(xs, i, numbers) * load(ws, j, numbers); });
+    return write(sums, ys, numbers);
 }
 int cudnnConvolutionBackwardData(
     void*, const float*, Tensor* w, const void* ws, Tensor* y, const void* ys, Convolution* v, int, void* memory,
     size_t bytes, const float*, Tensor* x, void* xs) {
     if (!memory || bytes != 256) return 2000;
-    bool half = x->type == 9;
+    Numbers numbers = numbers_of(x);
     std::vector<float> sums((size_t)x->n * x->h * x->w * x->c);
-    each(*x, *w, *y, *v, [&](size_t i, size_t j, size_t k) { sums[i] += load(ys, k, half) * load(ws, j, half); });
-    return write(sums, xs, half);
+    each(*x, *w, *y, *v, [&](size_t i, size_t j, size_t k) { sums[i] += load(ys, k, numbers) * load(ws, j, numbers); });
+    return write(sums, xs, numbers);
 }
 int cudnnConvolutionBackwardFilter(
     void*, const float*, Tensor* x, const void* xs, Tensor* y, const void* ys, Convolution* v, int, void* memory,
     size_t bytes, const float*, Tensor* w, void* out) {
     if (!memory || bytes != 256) return 2000;
-    bool half = x->type == 9;
+    Numbers numbers = numbers_of(x);
     std::vector<float> sums((size_t)w->n * w->h * w->w * w->c);
-    each(*x, *w, *y, *v, [&](size_t i, size_t j, size_t k) { sums[j] += load(xs, i, half) * load(ys, k, half); });
-    return write(sums, out, half);
+    each(*x, *w, *y, *v, [&](size_t i, size_t j, size_t k) { sums[j] += load(xs, i, numbers) * load(ys, k, numbers); });
+    return write(sums, out, numbers);
 }
 
 }

@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mimalloc::MiMalloc;
@@ -20,6 +21,37 @@ const HUGE_PAGE: usize = 2 << 20;
 /// The process then uses its peak memory, plus the fragments between blocks.
 pub struct CachingAllocator {
     regions: Mutex<CachedRegions>,
+    in_use: MemoryInUse,
+}
+
+/// The bytes of blocks in use, as requested. Small blocks are many, so they are counted only while someone asks.
+struct MemoryInUse {
+    large: AtomicIsize,
+    /// Since the count began; negative if more was freed than allocated.
+    small: AtomicIsize,
+    counts_small: AtomicBool,
+    peak: AtomicIsize,
+}
+
+impl MemoryInUse {
+    const NONE: Self = Self {
+        large: AtomicIsize::new(0),
+        small: AtomicIsize::new(0),
+        counts_small: AtomicBool::new(false),
+        peak: AtomicIsize::new(0),
+    };
+
+    fn change_large(&self, bytes: isize) {
+        let large = self.large.fetch_add(bytes, Relaxed) + bytes;
+        self.peak.fetch_max(large + self.small.load(Relaxed), Relaxed);
+    }
+
+    fn change_small(&self, bytes: isize) {
+        if self.counts_small.load(Relaxed) {
+            let small = self.small.fetch_add(bytes, Relaxed) + bytes;
+            self.peak.fetch_max(small + self.large.load(Relaxed), Relaxed);
+        }
+    }
 }
 
 struct CachedRegions {
@@ -27,29 +59,48 @@ struct CachedRegions {
     /// The region of every block in use.
     used: BTreeMap<usize, usize>,
     regions: usize,
-    /// The bytes in use, and their peak since the last reset.
-    live: usize,
-    peak: usize,
 }
 
 impl CachingAllocator {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        let kept =
-            CachedRegions { free: FreeBlocks::new(), used: BTreeMap::new(), regions: 0, live: 0, peak: 0 };
-        Self { regions: Mutex::new(kept) }
+        let kept = CachedRegions { free: FreeBlocks::new(), used: BTreeMap::new(), regions: 0 };
+        Self { regions: Mutex::new(kept), in_use: MemoryInUse::NONE }
     }
 
-    /// The bytes of large blocks in use. Resets the peak.
+    /// The bytes of large blocks in use. Resets the peak, and counts small blocks from now on.
     pub fn reset_peak(&self) -> usize {
-        let mut kept = self.kept();
-        kept.peak = kept.live;
-        kept.live
+        let MemoryInUse { large, small, counts_small, peak } = &self.in_use;
+        let now = large.load(Relaxed);
+        small.store(0, Relaxed);
+        peak.store(now, Relaxed);
+        counts_small.store(true, Relaxed);
+        now.unsigned_abs()
     }
 
-    /// The peak bytes of large blocks in use since [`CachingAllocator::reset_peak`].
+    /// The peak bytes in use since [`CachingAllocator::reset_peak`]: of large blocks, and of the small ones allocated
+    /// since. Small blocks are no longer counted.
     pub fn peak(&self) -> usize {
-        self.kept().peak
+        let MemoryInUse { small, counts_small, peak, .. } = &self.in_use;
+        counts_small.store(false, Relaxed);
+        small.store(0, Relaxed);
+        usize::try_from(peak.load(Relaxed)).unwrap_or(0)
+    }
+
+    fn take(&self, size: usize) -> *mut u8 {
+        let mut kept = self.kept();
+        let pointer = kept.take(size);
+        if !pointer.is_null() {
+            self.in_use.change_large(whole(size));
+        }
+        pointer
+    }
+
+    fn give(&self, pointer: *mut u8, size: usize) {
+        let mut kept = self.kept();
+        if kept.give(pointer, size) {
+            self.in_use.change_large(-whole(size));
+        }
     }
 
     /// The state is consistent after every step, so a panic under the lock does no harm.
@@ -62,6 +113,11 @@ fn is_large(layout: Layout) -> bool {
     layout.size() >= LARGE
         && layout.align() <= GRANULARITY
         && layout.size() <= isize::MAX as usize - HUGE_PAGE
+}
+
+/// The size of a large block in bytes.
+fn whole(size: usize) -> isize {
+    size.next_multiple_of(GRANULARITY) as isize
 }
 
 impl CachedRegions {
@@ -77,17 +133,17 @@ impl CachedRegions {
             }
         };
         self.used.insert(block.place, block.region);
-        self.live += size;
-        self.peak = self.peak.max(self.live);
         std::ptr::with_exposed_provenance_mut(block.place)
     }
 
-    fn give(&mut self, pointer: *mut u8, size: usize) {
+    /// Returns whether the block was in use.
+    fn give(&mut self, pointer: *mut u8, size: usize) -> bool {
         let (place, size) = (pointer.expose_provenance(), size.next_multiple_of(GRANULARITY));
-        if let Some(region) = self.used.remove(&place) {
+        let region = self.used.remove(&place);
+        if let Some(region) = region {
             self.free.release(MemoryBlock { place, size, region });
-            self.live -= size;
         }
+        region.is_some()
     }
 
     /// Maps new memory from the system, at least `size` bytes.
@@ -114,18 +170,22 @@ impl CachedRegions {
 unsafe impl GlobalAlloc for CachingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match is_large(layout) {
-            true => self.kept().take(layout.size()),
-            // SAFETY: the caller's contract is passed on.
-            false => unsafe { MiMalloc.alloc(layout) },
+            true => self.take(layout.size()),
+            false => {
+                self.in_use.change_small(layout.size() as isize);
+                // SAFETY: the caller's contract is passed on.
+                unsafe { MiMalloc.alloc(layout) }
+            }
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !is_large(layout) {
+            self.in_use.change_small(layout.size() as isize);
             // SAFETY: the caller's contract is passed on.
             return unsafe { MiMalloc.alloc_zeroed(layout) };
         }
-        let pointer = self.kept().take(layout.size());
+        let pointer = self.take(layout.size());
         if !pointer.is_null() {
             // A cached block still has its previous content.
             // SAFETY: the block has the size of the layout, and there is no other reference.
@@ -136,9 +196,12 @@ unsafe impl GlobalAlloc for CachingAllocator {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         match is_large(layout) {
-            true => self.kept().give(pointer, layout.size()),
-            // SAFETY: the layout is small, so the block is mimalloc's; the caller's contract is passed on.
-            false => unsafe { MiMalloc.dealloc(pointer, layout) },
+            true => self.give(pointer, layout.size()),
+            false => {
+                self.in_use.change_small(-(layout.size() as isize));
+                // SAFETY: the layout is small, so the block is mimalloc's; the caller's contract is passed on.
+                unsafe { MiMalloc.dealloc(pointer, layout) }
+            }
         }
     }
 
@@ -146,8 +209,11 @@ unsafe impl GlobalAlloc for CachingAllocator {
         // SAFETY: the caller guarantees that the new size makes a valid layout.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         match (is_large(layout), is_large(wanted)) {
-            // SAFETY: as in `dealloc`, for the old and the new block.
-            (false, false) => unsafe { MiMalloc.realloc(pointer, layout, size) },
+            (false, false) => {
+                self.in_use.change_small(size as isize - layout.size() as isize);
+                // SAFETY: as in `dealloc`, for the old and the new block.
+                unsafe { MiMalloc.realloc(pointer, layout, size) }
+            }
             (true, true)
                 if size.next_multiple_of(GRANULARITY) == layout.size().next_multiple_of(GRANULARITY) =>
             {
@@ -193,8 +259,16 @@ mod tests {
             assert!(std::slice::from_raw_parts(large, 1000).iter().all(|&byte| byte == 5));
             keeper.dealloc(large, Layout::from_size_align(2 * LARGE, 64).unwrap());
             assert!(keeper.kept().used.is_empty());
-            assert_eq!(keeper.peak(), (3 * LARGE + 17).next_multiple_of(GRANULARITY));
+            let largest = (3 * LARGE + 17).next_multiple_of(GRANULARITY);
+            // The small block was there together with the large ones.
+            assert_eq!(keeper.peak(), largest + 1000);
             assert_eq!(keeper.reset_peak(), 0, "the peak is that of what is watched");
+            let small = Layout::from_size_align(1000, 64).unwrap();
+            let blocks = [keeper.alloc(small), keeper.alloc_zeroed(small)];
+            keeper.dealloc(blocks[0], small);
+            assert_eq!(keeper.peak(), 2000);
+            keeper.dealloc(blocks[1], small);
+            assert_eq!((keeper.reset_peak(), keeper.peak()), (0, 0), "small blocks count while someone asks");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::settings::{Mode, NetworkSettings, require};
+use super::settings::{Mode, NetworkSettings};
 use super::synthetic::{RepeatedBatches, Stopwatch, SyntheticPrefix, images};
 use super::timing::{Clock, Timing};
 use crate::autograd::Value;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Activations, Model, Pass, StateDict};
 use crate::pipeline::{Precision, RGB_CHANNELS, Train};
-use crate::task::{Task, TaskKind, TaskSpec, TaskVisitor};
+use crate::task::{Task, TaskSpec, TaskTraining, TaskVisitor};
 use crate::train::{self, Optimizer, TrainContext, TrainProgress};
 use crate::weights;
 
@@ -38,12 +38,7 @@ impl NetworkBench {
     /// # Errors
     /// Settings without a step to time.
     pub fn new(settings: NetworkSettings, device: &Device) -> Result<Self> {
-        require(&[
-            ("batch size", settings.batch),
-            ("image size", settings.image_size),
-            ("number of classes", settings.classes),
-            ("number of steps", settings.steps),
-        ])?;
+        settings.check()?;
         if settings.mode == Mode::Train && settings.arch.is_encoder() {
             return Err(Error::usage(
                 "a feature extractor is always frozen, so `--mode train` does not apply",
@@ -143,8 +138,9 @@ impl NetworkBench {
     fn train(&self, images: Tensor, state: StateDict, clock: Clock) -> Result<Vec<f64>> {
         let settings = &self.settings;
         let classes: Vec<String> = (0..settings.classes).map(|class| class.to_string()).collect();
-        let kind = TaskKind::default();
-        let task = TaskSpec { kind, classes: &classes, head: &settings.model().head, training: None };
+        let training = Some(TaskTraining { settings: &self.stage, dataset: None });
+        let task =
+            TaskSpec { kind: settings.task(), classes: &classes, head: &settings.model().head, training };
         task.visit(Steps { bench: self, images, state, clock })
     }
 
@@ -192,7 +188,10 @@ impl TaskVisitor for Steps<'_> {
 
 /// The bytes of one activation.
 fn bytes(precision: Precision) -> u64 {
-    if precision == Precision::Bf16 { 2 } else { 4 }
+    match precision {
+        Precision::Bf16 | Precision::F16 => 2,
+        Precision::F32 | Precision::Tf32 => 4,
+    }
 }
 
 #[cfg(test)]

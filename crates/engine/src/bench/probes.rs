@@ -24,7 +24,7 @@ pub trait ResourceMeter: Sync {
     /// Seconds since a fixed moment.
     fn seconds(&self) -> f64;
 
-    /// The bytes in use. Resets the peak.
+    /// The bytes in use that [`ResourceMeter::peak`] counts from. Resets the peak.
     fn watch(&self) -> u64;
 
     /// The peak of bytes in use since [`ResourceMeter::watch`].
@@ -192,19 +192,23 @@ pub struct LoadProbe<'a> {
     pub workers: usize,
     /// Whether decoded images are cached.
     pub kept: bool,
+    /// Whether images are composed of several, as in all epochs of a stage but the last ones.
+    pub composed: bool,
 }
 
 impl LoadProbe<'_> {
-    /// Seconds per image with all workers busy: the first time, and from the cache.
+    /// Seconds per image with all workers busy: the first time, and from the cache. Images are composed of these samples
+    /// only, so that each of them is decoded once.
     ///
     /// # Errors
     /// Images that cannot be read.
     pub fn seconds(&self, samples: &[usize], meter: &dyn ResourceMeter) -> Result<[f64; 2]> {
         let memory = Arc::new(CacheBudget::new(if self.kept { usize::MAX } else { 0 }));
-        // Composed images cost most: no epoch is a closing one.
-        let epochs = u32::MAX;
-        let dataset = Arc::clone(self.dataset);
-        let images = Arc::new(Images::for_training(dataset, self.images, self.augment, epochs, memory));
+        // All epochs are before the closing ones, or after the end.
+        let epochs = if self.composed { u32::MAX } else { 0 };
+        let (parts, dataset) = (samples.to_vec(), Arc::clone(self.dataset));
+        let images = Images::composed_of(parts, dataset, self.images, self.augment, epochs, memory);
+        let images = Arc::new(images);
         let mut seconds = [0.0; 2];
         for (epoch, seconds) in seconds.iter_mut().enumerate() {
             let epoch = EpochOrder {

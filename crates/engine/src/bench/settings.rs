@@ -4,7 +4,8 @@ use schemars::schema_for;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::pipeline::{self, Arch, Precision, Train, suggest};
+use crate::pipeline::{self, Arch, DetectHead, Head, ImageSizes, Precision, Train, suggest};
+use crate::task::TaskKind;
 
 /// The step of a network that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,47 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
+    /// The number of classes that published weights of an architecture have: those of COCO or of ImageNet.
+    pub fn published_classes(arch: Arch) -> usize {
+        if arch.is_detector() { 80 } else { 1000 }
+    }
+
+    /// Detectors have the head that finds objects, all others that of one class per image.
     pub(super) fn model(&self) -> pipeline::Model {
-        pipeline::Model::of(self.arch)
+        let mut model = pipeline::Model::of(self.arch);
+        if self.arch.is_detector() {
+            model.head = Head::Detect(DetectHead { class_width: None });
+        }
+        model
+    }
+
+    pub(super) fn task(&self) -> TaskKind {
+        if self.arch.is_detector() { TaskKind::Detection } else { TaskKind::default() }
+    }
+
+    /// Refuses counts of zero, and images that the architecture does not take.
+    pub(super) fn check(&self) -> Result<()> {
+        require(&[
+            ("batch size", self.batch),
+            ("image size", self.image_size),
+            ("number of classes", self.classes),
+            ("number of steps", self.steps),
+        ])?;
+        let (name, size) = (self.arch.name(), self.image_size);
+        match self.arch.image_sizes() {
+            ImageSizes::MultipleOf(of) if !size.is_multiple_of(of) => {
+                let near = (size / of).max(1) * of;
+                Err(Error::usage(format!(
+                    "`{name}` takes image sizes that are multiples of {of}, not {size}"
+                ))
+                .hint(format!("use `--image-size {near}`, or another multiple of {of}")))
+            }
+            ImageSizes::Only(only) if size != only => {
+                Err(Error::usage(format!("`{name}` takes images of {only} × {only} pixels only"))
+                    .hint(format!("use `--image-size {only}`")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The train stage whose step is timed: SGD with momentum, in one epoch of all steps.
@@ -51,6 +91,9 @@ impl NetworkSettings {
             "precision": self.precision,
             "optimizer": { "kind": "sgd", "lr": 1e-4, "momentum": 0.9 },
         });
+        if self.task() == TaskKind::Detection {
+            stage["loss"] = serde_json::json!({ "kind": "detection" });
+        }
         if self.mode == Mode::Frozen {
             stage["train"] = serde_json::json!(["@head"]);
         }
@@ -79,8 +122,9 @@ pub fn arch(name: &str) -> Result<Arch> {
 /// # Errors
 /// An unknown name.
 pub fn precision(name: &str) -> Result<Precision> {
-    serde_json::from_value(Value::from(name))
-        .map_err(|_| Error::usage(format!("unknown precision `{name}`")).hint("`f32`, `tf32` or `bf16`"))
+    serde_json::from_value(Value::from(name)).map_err(|_| {
+        Error::usage(format!("unknown precision `{name}`")).hint("`f32`, `tf32`, `bf16` or `f16`")
+    })
 }
 
 /// Rejects settings without anything to time.

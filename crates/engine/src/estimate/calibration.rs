@@ -11,11 +11,11 @@ use crate::{data, model, ops, train};
 
 const FILE: &str = "calibration.json";
 /// The version of the file format and of the meaning of its numbers.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// The weight of the newest run in learned values.
 const NEWS: f64 = 0.5;
 
-/// /// The measured cost of probes, and the duration of phases in earlier runs.
+/// The measured cost of probes, and the duration of phases in earlier runs.
 ///
 /// It is only a cache: a missing or damaged file starts empty.
 pub struct Calibration {
@@ -146,7 +146,7 @@ mod tests {
         for damage in [
             &b"{"[..],
             b"",
-            br#"{"form":1,"machines":{"one":{"measured":3}}}"#,
+            br#"{"form":2,"machines":{"one":{"measured":3}}}"#,
             br#"{"form":9,"machines":{}}"#,
         ] {
             std::fs::write(folder.path().join(FILE), damage).unwrap();

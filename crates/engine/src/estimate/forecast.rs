@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::workload::MappedFeatures;
-use super::{Calibration, ThreadCounts, Workload, WorkloadPhase};
+use super::{BatchCost, Calibration, ThreadCounts, Workload, WorkloadPhase};
 
 /// Bytes per second of reading, hashing and writing files; a conservative value for current disks.
 const FILE_RATE: f64 = 400e6;
@@ -86,26 +86,34 @@ fn measured_seconds(phase: &WorkloadPhase, known: &Calibration, machine: &Thread
     let mut compute = 0.0;
     for piece in &phase.pieces {
         let line = known.measured(piece)?.seconds;
-        compute += line.fixed * phase.batches as f64 + line.each * phase.images as f64;
+        compute += line.fixed * phase.batches as f64 + line.each * phase.images as f64 * phase.area[0];
     }
-    let Some(reading) = &phase.reading else { return Some(compute) };
-    let [first, again] = known.reading(&reading.piece)?;
-    Some(machine.overlapped(compute, first * reading.fresh as f64 + again * reading.again as f64))
+    let mut reading = 0.0;
+    for reads in &phase.reading {
+        let [first, again] = known.reading(&reads.piece)?;
+        let again = again.min(first);
+        reading += again * reads.images as f64 + (first - again) * reads.decodes as f64;
+    }
+    Some(if phase.reading.is_empty() { compute } else { machine.overlapped(compute, reading) })
 }
 
-/// The memory of one batch. Each probe's memory is freed before the next, except packed weights. Two more
-/// batches of images are prefetched.
+/// The memory of one batch. Each probe's memory is freed before the next, except packed weights and its output, which
+/// the next takes. Two more batches of images are prefetched.
 fn phase_bytes(phase: &WorkloadPhase, known: &Calibration) -> Option<f64> {
-    let mut largest: f64 = 0.0;
+    let (mut largest, mut taken) = (0.0f64, 0.0);
+    let images = phase.batch as f64 * phase.area[1];
     for piece in &phase.pieces {
-        largest = largest.max(known.measured(piece)?.bytes.at(phase.batch));
+        let BatchCost { bytes, outputs, .. } = known.measured(piece)?;
+        largest = largest.max(taken + bytes.fixed + bytes.each * images);
+        taken = images * (outputs * size_of::<f32>()) as f64;
     }
-    Some(largest + phase.reading.as_ref().map_or(0.0, |reading| 3.0 * reading.batch_bytes as f64))
+    let batch = phase.reading.iter().map(|reads| reads.batch_bytes).max().unwrap_or(0);
+    Some(largest + 3.0 * batch as f64)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchCost, ImageReads, LinearCost};
+    use super::super::{ImageReads, LinearCost};
     use super::*;
 
     const MACHINE: ThreadCounts = ThreadCounts { processors: 2, threads: 2, workers: 2 };
@@ -120,12 +128,13 @@ mod tests {
                     images: 100,
                     batch: 32,
                     pieces: vec!["pass".into()],
-                    reading: Some(ImageReads {
+                    reading: vec![ImageReads {
                         piece: "photos".into(),
-                        fresh: 100,
-                        again: 0,
+                        images: 100,
+                        decodes: 100,
                         batch_bytes: 1000,
-                    }),
+                    }],
+                    area: [1.0; 2],
                     key: "features".into(),
                 },
                 WorkloadPhase {
@@ -135,7 +144,8 @@ mod tests {
                     images: 1000,
                     batch: 16,
                     pieces: vec!["step".into()],
-                    reading: None,
+                    reading: Vec::new(),
+                    area: [1.0; 2],
                     key: "steps".into(),
                 },
             ],
@@ -183,6 +193,28 @@ mod tests {
         let estimate = forecast(&workload(), &known, &MACHINE, 0).unwrap();
         assert!((estimate.seconds - (0.25 + 2.0 + 40.0)).abs() < 1e-9, "{estimate:?}");
         assert_eq!((estimate.source, estimate.memory_bytes), (EstimateSource::Learnt, 9000 + 4000 + 7));
+    }
+
+    /// A cached image is decoded once for all the mosaics that show it, and batches of several sizes take longer.
+    #[test]
+    fn composed_images_and_larger_batches_cost_what_they_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = known(folder.path());
+        let reads =
+            |images, decodes| ImageReads { piece: "photos".into(), images, decodes, batch_bytes: 1000 };
+        let mut work = workload();
+        work.phases.remove(0);
+        work.phases[0].reading = vec![reads(800, 100), reads(200, 0)];
+        work.phases[0].area = [1.5, 2.0];
+        let estimate = forecast(&work, &known, &MACHINE, 0).unwrap();
+        let (computed, read) = (7.0 + 15.0, 0.001 * 1000.0 + (0.01 - 0.001) * 100.0);
+        assert!((estimate.seconds - (1.15 + computed + read)).abs() < 1e-9, "{estimate:?}");
+        let held = (4000.0 + 2.0 * 16.0 * 500.0 + 3000.0) * 1.05;
+        assert_eq!(estimate.memory_bytes, 20_000_000 + held as u64 + 4000 + 7);
+        // A step behind layers that run every time takes their output.
+        work.phases[0].pieces.insert(0, "pass".into());
+        let behind = forecast(&work, &known, &MACHINE, 0).unwrap().memory_bytes - estimate.memory_bytes;
+        assert_eq!(behind, (2.0 * 16.0 * 10.0 * 4.0 * 1.05) as u64);
     }
 
     #[test]

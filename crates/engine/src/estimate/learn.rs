@@ -163,7 +163,8 @@ mod tests {
             images,
             batch: 8,
             pieces: Vec::new(),
-            reading: None,
+            reading: Vec::new(),
+            area: [1.0; 2],
             key: name.to_owned(),
         };
         let work = Workload {

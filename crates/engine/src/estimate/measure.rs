@@ -20,7 +20,7 @@ pub fn missing(workload: &Workload, known: &Calibration) -> Vec<String> {
     let pieces = workload.phases.iter().flat_map(|phase| &phase.pieces);
     let pieces = pieces.chain(workload.mapped.iter().map(|mapped| &mapped.piece));
     let mut missing: Vec<String> = pieces.filter(|piece| known.measured(piece).is_none()).cloned().collect();
-    let readings = workload.phases.iter().filter_map(|phase| phase.reading.as_ref());
+    let readings = workload.phases.iter().flat_map(|phase| &phase.reading);
     let unknown = readings.filter(|reading| known.reading(&reading.piece).is_none());
     missing.extend(unknown.map(|reading| reading.piece.clone()));
     missing.sort();

@@ -48,13 +48,17 @@ pub(super) fn load_probes<'a>(
 ) -> Vec<(String, LoadProbe<'a>)> {
     let (Some(dataset), Some(view)) = (work.dataset(), work.preprocess()) else { return Vec::new() };
     let augments = match work {
-        ResolvedStage::Train(train, _) => vec![plain, &train.settings.augment],
-        _ => vec![plain],
+        ResolvedStage::Train(train, _) => {
+            let augment = &train.settings.augment;
+            vec![(plain, false), (augment, false), (augment, true)]
+        }
+        _ => vec![(plain, false)],
     };
-    let sight = |augment| {
+    let sight = |(augment, composed)| {
         let kept = caches_images(work) && settings.image_cache > 0;
-        let sight = LoadProbe { dataset, images: &view.0, augment, workers: settings.workers, kept };
-        (load_key(work, augment, settings), sight)
+        let sight =
+            LoadProbe { dataset, images: &view.0, augment, workers: settings.workers, kept, composed };
+        (load_key(work, augment, composed, settings), sight)
     };
     augments.into_iter().map(sight).collect()
 }
@@ -117,10 +121,17 @@ pub(super) fn step_key(train: &TrainStage, phase: &freeze::FreezePhase, prefix: 
     )
 }
 
-pub(super) fn load_key(work: &PlannedStage, augment: &Augment, settings: &EstimateSettings) -> String {
+/// `composed` says whether several images are put into one, where the augmentation does so.
+pub(super) fn load_key(
+    work: &PlannedStage,
+    augment: &Augment,
+    composed: bool,
+    settings: &EstimateSettings,
+) -> String {
     let root = work.dataset().map(|dataset| dataset.root.display().to_string());
     let view = work.preprocess().map(Preprocess::document);
     let digest = Digest::of_json(&json!({ "root": root, "view": view, "augment": augment })).short();
     let kept = caches_images(work) && settings.image_cache > 0;
-    format!("images {digest} at {}, {} workers, kept {kept}", size(work), settings.workers)
+    let composed = if composed { ", composed" } else { "" };
+    format!("images {digest} at {}, {} workers, kept {kept}{composed}", size(work), settings.workers)
 }

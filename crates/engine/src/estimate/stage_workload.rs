@@ -1,14 +1,17 @@
 //! Counts a stage's work: its phases, their probes, and the number of images.
 
-use super::probes::{load_key, model_key, pass_key, size, step_key};
+use super::probes::{caches_images, load_key, model_key, pass_key, size, step_key};
 use super::workload::{ImageReads, MappedFeatures, Workload, WorkloadPhase};
-use crate::data::{ImageReader, Split};
+use crate::data::{BatchResizer, ImageReader, LabelKind, Split, Transform};
 use crate::model::Description;
-use crate::pipeline::{Augment, Decode};
+use crate::pipeline::Augment;
 use crate::stage::{
     EnsembleMember, EvaluateStage, FeatureCacheStatus, FrozenPrefix, INFERENCE_BATCH, ModelSpec,
     PlannedStage, ResolvedStage, TrainStage,
 };
+
+/// The area of batches in the size of the stage's images.
+const SAME_SIZE: [f64; 2] = [1.0; 2];
 
 /// Settings outside the stage that affect its duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,9 +87,10 @@ impl<'a> StageImages<'a> {
         }
         workload.phases.retain(|phase| phase.images > 0);
         for phase in &mut workload.phases {
-            let read = phase.reading.as_ref().map_or("", |reading| &reading.piece);
-            phase.key =
-                format!("{} by {} through {} {read}", phase.name, phase.batch, phase.pieces.join(" and "));
+            let read: Vec<&str> = phase.reading.iter().map(|reading| &*reading.piece).collect();
+            let (pieces, read) = (phase.pieces.join(" and "), read.join(" and "));
+            let sizes = if phase.area == SAME_SIZE { "" } else { " in several sizes" };
+            phase.key = format!("{} by {} through {pieces} {read}{sizes}", phase.name, phase.batch);
         }
         workload
     }
@@ -105,10 +109,7 @@ impl<'a> StageImages<'a> {
                 let found = place.and_then(|place| found.get(place)?.as_ref());
                 self.features(prefix, found, workload);
             }
-            let reading = |augment, images| match kept {
-                true => None,
-                false => Some(self.reading(augment, images, epochs)),
-            };
+            let reading = |reading: Vec<ImageReads>| if kept { Vec::new() } else { reading };
             let mut pieces = self.behind(prefix, step_key(train, phase, prefix));
             let again = train.settings.weighs_teacher_apart();
             pieces.extend(again.then(|| step_key(train, phase, prefix)));
@@ -120,7 +121,8 @@ impl<'a> StageImages<'a> {
                 images: images * epochs,
                 batch: batch.min(images),
                 pieces,
-                reading: reading(&train.settings.augment, images),
+                reading: reading(self.training_reads(train, phase.after_epochs, epochs, images)),
+                area: batch_area(self.work, &train.settings.augment),
                 key: String::new(),
             });
             workload.phases.push(WorkloadPhase {
@@ -130,7 +132,8 @@ impl<'a> StageImages<'a> {
                 images: validation * epochs,
                 batch: INFERENCE_BATCH.min(validation),
                 pieces: self.behind(prefix, self.pass(prefix.layers, self.layers)),
-                reading: reading(&Augment::default(), validation),
+                reading: reading(vec![self.reading(&Augment::default(), validation, epochs)]),
+                area: SAME_SIZE,
                 key: String::new(),
             });
             cache_bytes = if kept { cache_bytes } else { self.cache_bytes };
@@ -176,7 +179,8 @@ impl<'a> StageImages<'a> {
                 images,
                 batch: INFERENCE_BATCH.min(images),
                 pieces: model.behind(&prefix, model.pass(prefix.layers, model.layers)),
-                reading: if kept { None } else { Some(self.reading(&Augment::default(), images, 1)) },
+                reading: if kept { Vec::new() } else { vec![self.reading(&Augment::default(), images, 1)] },
+                area: SAME_SIZE,
                 key: String::new(),
             });
         }
@@ -212,7 +216,8 @@ impl<'a> StageImages<'a> {
                 images: computed,
                 batch: INFERENCE_BATCH.min(computed),
                 pieces: vec![self.pass(0, first)],
-                reading: Some(self.reading(augment, computed / rounds, rounds)),
+                reading: vec![self.reading(augment, computed / rounds, rounds)],
+                area: SAME_SIZE,
                 key: String::new(),
             }
         };
@@ -224,17 +229,61 @@ impl<'a> StageImages<'a> {
         });
     }
 
+    /// Training images of some epochs after `before`: composed ones, then those of the last epochs of the stage.
+    fn training_reads(
+        &self,
+        train: &TrainStage,
+        before: u32,
+        epochs: usize,
+        images: usize,
+    ) -> Vec<ImageReads> {
+        let augment = &train.settings.augment;
+        let closing = train.settings.epochs.saturating_sub(augment.close_mosaic);
+        let parts = parts_of_an_image(augment, train.settings.loss.label_kind());
+        let composed = if parts > 1.0 { epochs.min(closing.saturating_sub(before) as usize) } else { 0 };
+        let (mut reads, rest) = (Vec::new(), epochs - composed);
+        if composed > 0 {
+            reads.push(self.reads(augment, images, composed, true, Some(parts)));
+        }
+        if rest > 0 {
+            reads.push(self.reads(augment, images, rest, composed == 0, None));
+        }
+        reads
+    }
+
     fn reading(&self, augment: &Augment, images: usize, epochs: usize) -> ImageReads {
-        let again = ((images * (epochs - epochs.min(1))) as f64 * self.stays) as usize;
+        self.reads(augment, images, epochs, true, None)
+    }
+
+    /// Images read in some epochs. `new` says whether none of them is cached yet, `parts` of how many images each is
+    /// composed on average, if it is.
+    fn reads(
+        &self,
+        augment: &Augment,
+        images: usize,
+        epochs: usize,
+        new: bool,
+        parts: Option<f64>,
+    ) -> ImageReads {
+        // Cached images are decoded once, the others whenever they are shown. Without a cache the parts are in the
+        // measurement.
+        let composed = parts.is_some();
+        let (cached, parts) = match self.settings.image_cache > 0 && caches_images(self.work) {
+            true => (self.stays, parts.unwrap_or(1.0)),
+            false => (0.0, 1.0),
+        };
+        let once = if new { epochs.min(1) as f64 } else { 0.0 };
+        let decodes = images as f64 * (cached * once + (1.0 - cached) * parts * epochs as f64);
         let batch = match self.work {
             ResolvedStage::Train(train, _) => train.settings.batch_size.max(INFERENCE_BATCH),
             _ => INFERENCE_BATCH,
         };
+        let channels = self.model_spec.channels;
         ImageReads {
-            piece: load_key(self.work, augment, self.settings),
-            fresh: images * epochs - again,
-            again,
-            batch_bytes: (batch.min(images) * size(self.work).pow(2) * 3 * 4) as u64,
+            piece: load_key(self.work, augment, composed, self.settings),
+            images: images * epochs,
+            decodes: decodes.round() as usize,
+            batch_bytes: (batch.min(images) * size(self.work).pow(2) * channels * size_of::<f32>()) as u64,
         }
     }
 
@@ -257,22 +306,40 @@ fn split(work: &PlannedStage, split: Split) -> usize {
     work.dataset().map_or(0, |dataset| dataset.split(split).len())
 }
 
-/// The bytes of one cached decoded image: its square, or the whole image if random crops follow.
+/// The bytes of one cached decoded image. One image represents all.
 fn kept_bytes(work: &PlannedStage) -> usize {
     let (ResolvedStage::Train(train, _), Some(dataset)) = (work, work.dataset()) else { return 0 };
-    let images = &train.preprocess.0;
-    let reader = ImageReader::new(images);
-    let pixel = if reader.is_rgb8() { 3 } else { images.channels * size_of::<f32>() };
-    match (&train.settings.augment.random_resized_crop, images.decode) {
-        (None, _) => size(work).pow(2) * pixel,
-        (Some(_), Decode::Scaled) => 0,
-        (Some(_), Decode::Full) if dataset.samples.is_empty() => 0,
-        // One image represents all.
-        (Some(_), Decode::Full) => {
-            let size = std::fs::read(dataset.file(0))
-                .ok()
-                .and_then(|bytes| reader.open(&bytes).ok().map(|picture| picture.size()));
-            size.map_or(0, |(width, height)| width as usize * height as usize * pixel)
-        }
+    if dataset.samples.is_empty() {
+        return 0;
     }
+    let (images, augment) = (&train.preprocess.0, &train.settings.augment);
+    let transform = Transform::training(images, None, augment);
+    let composed = parts_of_an_image(augment, dataset.label_kind) > 1.0 || augment.affine.is_some();
+    let transform = if composed { transform.of_whole_pictures() } else { transform };
+    let reader = ImageReader::new(images);
+    let size = std::fs::read(dataset.file(0))
+        .ok()
+        .and_then(|bytes| reader.open(&bytes).ok().map(|picture| picture.size()));
+    size.and_then(|size| transform.kept_bytes(size)).unwrap_or(0)
+}
+
+/// The number of images of which a composed image is made, on average. Only images with boxes are composed.
+fn parts_of_an_image(augment: &Augment, labels: LabelKind) -> f64 {
+    if labels != LabelKind::Boxes {
+        return 1.0;
+    }
+    let mosaic = augment.mosaic.as_ref().map_or(1.0, |mosaic| 1.0 + 3.0 * mosaic.probability);
+    let mixup = augment.mixup.as_ref().map_or(0.0, |mixup| mixup.probability);
+    mosaic * (1.0 + mixup)
+}
+
+/// The pixels of a batch of several image sizes relative to those of `image_size`: the mean, and the most.
+fn batch_area(work: &PlannedStage, augment: &Augment) -> [f64; 2] {
+    let side = size(work);
+    let sizes = BatchResizer::sizes(side, augment.multi_scale);
+    if augment.multi_scale == 0.0 || sizes.is_empty() {
+        return SAME_SIZE;
+    }
+    let areas: Vec<f64> = sizes.iter().map(|size| (*size as f64 / side as f64).powi(2)).collect();
+    [areas.iter().sum::<f64>() / areas.len() as f64, areas.iter().copied().fold(1.0, f64::max)]
 }

@@ -46,8 +46,10 @@ pub struct WorkloadPhase {
     pub batch: usize,
     /// The keys of the probes that each batch runs, in order.
     pub pieces: Vec<String>,
-    /// Images read concurrently.
-    pub reading: Option<ImageReads>,
+    /// Images read concurrently; in some epochs they may be composed of several.
+    pub reading: Vec<ImageReads>,
+    /// The pixels of a batch relative to those that the probes were measured with: the mean, and the most.
+    pub area: [f64; 2],
     /// The key of the learned seconds per image.
     pub key: String,
 }
@@ -57,9 +59,10 @@ pub struct WorkloadPhase {
 pub struct ImageReads {
     /// The key of the measurement.
     pub piece: String,
-    /// The numbers of decoded images, and of cached ones.
-    pub fresh: usize,
-    pub again: usize,
+    /// The number of images.
+    pub images: usize,
+    /// How often an image is decoded for them; otherwise it is cached. A composed image is made of several.
+    pub decodes: usize,
     /// The bytes of a batch of them as floats.
     pub batch_bytes: u64,
 }

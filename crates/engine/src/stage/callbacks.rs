@@ -91,6 +91,7 @@ impl TrainCallbacks for StageCallbacks<'_> {
         for (name, value) in row.validation.iter().flatten() {
             columns.push((format!("validation_{name}"), *value));
         }
+        columns.extend(row.skipped_steps.map(|steps| ("skipped_steps".to_owned(), steps as f64)));
         self.context.observer.event(&Event::EpochFinished {
             stage: self.context.stage.to_owned(),
             epoch: row.epoch,
@@ -160,5 +161,6 @@ pub fn history_row(row: &EpochRow, table: &ParameterTable, metrics: &[Metric]) -
         validation: row.validation.as_ref().map(validation),
         is_best: row.best,
         trainable_parameters: joining.then(|| table.trainable_in(row.epoch - 1) as u64),
+        skipped_steps: row.skipped_steps,
     }
 }

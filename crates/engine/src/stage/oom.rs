@@ -44,8 +44,9 @@ pub(super) fn out_of_memory_advice<T: Task>(
         let accumulate = batch.div_ceil(images) * settings.accumulate as usize;
         cures.push(format!("`batch_size = {images}` with `accumulate = {accumulate}`, which fits"));
     }
-    if settings.precision != Precision::Bf16 {
-        cures.push("`precision = \"bf16\"`".to_owned());
+    if [Precision::F32, Precision::Tf32].contains(&settings.precision) {
+        let half = gauge.capability().and_then(train::half_precision);
+        cures.extend(half.map(|half| format!("`precision = \"{}\"`", half.name())));
     }
     cures.push("fewer trainable layers (features of frozen layers are cached)".to_owned());
     Error::out_of_memory(format!("the GPU's memory is full: a step on {batch} images needs {takes}"))

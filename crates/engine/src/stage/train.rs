@@ -276,6 +276,10 @@ impl TrainStage {
         let mut document = training.document(metrics);
         document["stopped_early"] = json!(progress.epoch < self.settings.epochs);
         document["broken_images"] = json!(progress.broken.len());
+        let skipped: Option<u64> = rows.iter().map(|row| row.skipped_steps).sum();
+        if let Some(steps) = skipped {
+            document["skipped_steps"] = json!(steps);
+        }
         Ok(document)
     }
 }

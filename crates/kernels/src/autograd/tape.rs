@@ -128,10 +128,15 @@ impl Tape {
     /// Runs the backward pass from a scalar `loss`, and frees each operation's saved tensors after use.
     ///
     /// Gradients of one tensor are added in tape order, so the result has the same bits every time.
-    pub fn backward(mut self, loss: &Value) -> Result<Gradients> {
+    pub fn backward(self, loss: &Value) -> Result<Gradients> {
+        self.backward_scaled(loss, 1.0)
+    }
+
+    /// As [`Tape::backward`], with the gradients of `scale` times the loss.
+    pub fn backward_scaled(mut self, loss: &Value, scale: f64) -> Result<Gradients> {
         let mut grads: Vec<Option<PendingGradient>> = self.nodes.iter().map(|_| None).collect();
         let Some(last) = loss.node else { return Ok(Gradients { grads }) };
-        grads[last] = Some(PendingGradient::new(one(&loss.tensor)?));
+        grads[last] = Some(PendingGradient::new(scalar(scale, &loss.tensor)?));
         // Operations recorded after the loss do not affect it. Dropping them frees their activations.
         self.nodes.truncate(last + 1);
         for index in (0..=last).rev() {
@@ -172,9 +177,10 @@ impl Tape {
     }
 }
 
-/// The number 1, with the type and device of a scalar.
-fn one(like: &Tensor) -> Result<Tensor> {
-    Ok(Tensor::ones(like.shape(), like.dtype(), &Device::Cpu)?.to_device(like.device())?)
+/// A number with the type, shape and device of a scalar.
+fn scalar(number: f64, like: &Tensor) -> Result<Tensor> {
+    let number = Tensor::full(number, like.shape(), &Device::Cpu)?.to_dtype(like.dtype())?;
+    Ok(number.to_device(like.device())?)
 }
 
 /// The gradients of the leaves of one tape.

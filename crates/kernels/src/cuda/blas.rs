@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub struct Cublas(Arc<CudaBlas>);
 
 impl Cublas {
-    /// Split sums are accumulated in f32, also if the result is bf16.
+    /// Split sums are accumulated in f32, also if the result is bf16 or f16.
     pub(super) fn new(device: &CudaDevice) -> Result<Self> {
         let blas = device.cublas_handle();
         let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
@@ -124,6 +124,7 @@ fn numbers(dtype: DType) -> Result<sys::cudaDataType_t> {
     match dtype {
         DType::F32 => Ok(sys::cudaDataType_t::CUDA_R_32F),
         DType::BF16 => Ok(sys::cudaDataType_t::CUDA_R_16BF),
+        DType::F16 => Ok(sys::cudaDataType_t::CUDA_R_16F),
         other => Err(Error::bug(format!("no product of {other:?}"))),
     }
 }

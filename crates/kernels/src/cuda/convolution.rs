@@ -116,6 +116,7 @@ impl ConvolutionPlan {
             (DType::F32, false) => (Numbers::CUDNN_DATA_FLOAT, Math::CUDNN_FMA_MATH),
             (DType::F32, true) => (Numbers::CUDNN_DATA_FLOAT, Math::CUDNN_DEFAULT_MATH),
             (DType::BF16, _) => (Numbers::CUDNN_DATA_BFLOAT16, Math::CUDNN_TENSOR_OP_MATH),
+            (DType::F16, _) => (Numbers::CUDNN_DATA_HALF, Math::CUDNN_TENSOR_OP_MATH),
             (other, _) => return Err(Error::bug(format!("no convolution of {other:?}"))),
         };
         let layout = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;

@@ -9,6 +9,7 @@ use candle_core::{CudaDevice, Device};
 
 use super::engine::locked;
 use super::require_libraries;
+use crate::capability::Capability;
 use crate::error::{Error, Result};
 
 /// One GPU as the driver describes it.
@@ -17,8 +18,7 @@ pub struct Gpu {
     /// The ordinal, as in `cuda:0`.
     pub ordinal: usize,
     pub name: String,
-    /// The compute capability: [9, 0] is sm_90.
-    pub capability: [i32; 2],
+    pub capability: Capability,
     /// The number of multiprocessors.
     pub multiprocessors: i32,
     pub total_bytes: u64,
@@ -60,7 +60,8 @@ fn described(ordinal: usize, context: &driver::CudaContext) -> Result<Gpu> {
         let name = context.name()?;
         let multiprocessors = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let (total_bytes, free_bytes) = (total as u64, free as u64);
-        Ok(Gpu { ordinal, name, capability: [major, minor], multiprocessors, total_bytes, free_bytes })
+        let capability = Capability::of_driver([major, minor]);
+        Ok(Gpu { ordinal, name, capability, multiprocessors, total_bytes, free_bytes })
     };
     describe().map_err(driver_error)
 }

@@ -30,14 +30,14 @@ pub fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
     Ok(out)
 }
 
-/// The same values in f32 or bf16, rounded to nearest.
+/// The same values in f32, or f32 values in bf16 or f16, rounded to nearest.
 pub fn as_type(x: &Tensor, dtype: DType) -> Result<Tensor> {
     if x.dtype() == dtype {
         return Ok(x.clone());
     }
     let engine = Engine::of(x)?;
     let (out, to) = engine.tensor(dtype, x.shape())?;
-    let name = if dtype == DType::F32 { "to_f32" } else { "to_bf16" };
-    engine.numbers(name, x.elem_count(), arguments![x.elem_count() as i64, address(x)?, to])?;
+    let name = if dtype == DType::F32 { kernel("from", x.dtype())? } else { kernel("to", dtype)? };
+    engine.numbers(&name, x.elem_count(), arguments![x.elem_count() as i64, address(x)?, to])?;
     Ok(out)
 }

@@ -20,10 +20,17 @@ use super::memory;
 use super::readback::PinnedBuffer;
 use super::signatures::{Pointee, Signature, compare, signature};
 use super::upload::Upload;
+use crate::capability::Capability;
 use crate::error::{Error, Result};
 
 /// All kernels, compiled by build.rs; empty if no compiler was available.
 const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+
+/// The capability that the kernels are compiled for: they run on it and on later ones. `None` if there are no kernels.
+pub fn kernel_capability() -> Option<Capability> {
+    let built = Capability::parse(env!("KERNEL_CAPABILITY"));
+    if KERNELS.is_empty() { None } else { built }
+}
 
 /// A device address with the type of the data there.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +139,13 @@ impl Engine {
         *locked(&self.matmul_settings) = settings;
     }
 
+    /// The name and the compute capability of the GPU.
+    pub fn gpu(&self) -> Result<(String, Capability)> {
+        let context = self.stream.context();
+        let (major, minor) = context.compute_capability().map_err(failed)?;
+        Ok((context.name().map_err(failed)?, Capability::of_driver([major, minor])))
+    }
+
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }
@@ -170,6 +184,7 @@ impl Engine {
         match dtype {
             DType::F32 => self.uninitialised::<f32>(shape.into()),
             DType::BF16 => self.uninitialised::<half::bf16>(shape.into()),
+            DType::F16 => self.uninitialised::<half::f16>(shape.into()),
             other => Err(Error::bug(format!("no kernel writes {other:?}"))),
         }
     }
@@ -240,6 +255,7 @@ pub fn address(tensor: &Tensor) -> Result<Address> {
     let (first, to) = match tensor.dtype() {
         DType::F32 => (storage.as_cuda_slice::<f32>()?.device_ptr(&stream).0, f32::POINTER),
         DType::BF16 => (storage.as_cuda_slice::<half::bf16>()?.device_ptr(&stream).0, half::bf16::POINTER),
+        DType::F16 => (storage.as_cuda_slice::<half::f16>()?.device_ptr(&stream).0, half::f16::POINTER),
         DType::U32 => (storage.as_cuda_slice::<u32>()?.device_ptr(&stream).0, u32::POINTER),
         other => return Err(Error::bug(format!("no kernel reads {other:?}"))),
     };

@@ -91,6 +91,7 @@ pub fn kernel(name: &str, dtype: DType) -> Result<String> {
     match dtype {
         DType::F32 => Ok(format!("{name}_f32")),
         DType::BF16 => Ok(format!("{name}_bf16")),
+        DType::F16 => Ok(format!("{name}_f16")),
         other => Err(Error::bug(format!("no kernel computes in {other:?}"))),
     }
 }

@@ -23,7 +23,7 @@ pub use columns::{column_products, column_sums};
 pub use convolution::{Convolution, ConvolutionPass};
 pub use device::{Gpu, Versions, gpus, open, versions};
 pub use elementwise::{add, add_in_place, as_type, scaled};
-pub use engine::{Address, Engine, MatmulSettings, address, optional};
+pub use engine::{Address, Engine, MatmulSettings, address, kernel_capability, optional};
 pub use launch::{Arguments, ImageFrame, RowChunks, WindowGrid, kernel};
 pub use library::{Library, libraries, require_libraries};
 pub use readback::{Readback, read_back};

@@ -82,7 +82,7 @@ macro_rules! pointee {
     };
 }
 pointee! {
-    f32 => "float*", f64 => "double*", half::bf16 => "bf16*", u8 => "unsigned char*", u16 => "unsigned short*",
+    f32 => "float*", f64 => "double*", half::bf16 => "bf16*", half::f16 => "f16*", u8 => "unsigned char*", u16 => "unsigned short*",
     u32 => "unsigned int*",
 }
 
@@ -122,9 +122,9 @@ fn parsed(source: &str) -> Vec<(String, Signature)> {
         } else if let Some(kernel) = line.strip_prefix("extern \"C\" __global__ void ") {
             kernels.extend(name(kernel).map(|name| (name.to_owned(), types(kernel, ""))));
         } else if let Some(name) =
-            ["BOTH(", "MIXTURES("].iter().find_map(|made| name(line.strip_prefix(made)?))
+            ["TYPED(", "MIXTURES("].iter().find_map(|made| name(line.strip_prefix(made)?))
         {
-            for (suffix, number) in [("f32", "float"), ("bf16", "bf16")] {
+            for (suffix, number) in [("f32", "float"), ("bf16", "bf16"), ("f16", "f16")] {
                 kernels.push((format!("{name}_{suffix}"), types(template, number)));
             }
         }
@@ -164,8 +164,8 @@ mod tests {
         let kernels: usize = SOURCES.iter().map(|source| parsed(source).len()).sum();
         let written = |source: &&str| {
             let made =
-                source.lines().filter(|line| line.starts_with("BOTH(") || line.starts_with("MIXTURES("));
-            2 * made.count() + source.lines().filter(|line| line.starts_with("extern \"C\"")).count()
+                source.lines().filter(|line| line.starts_with("TYPED(") || line.starts_with("MIXTURES("));
+            3 * made.count() + source.lines().filter(|line| line.starts_with("extern \"C\"")).count()
         };
         assert_eq!(kernels, SOURCES.iter().map(written).sum::<usize>());
     }

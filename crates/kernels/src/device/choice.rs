@@ -79,8 +79,10 @@ fn automatic() -> DeviceChoice {
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<DeviceChoice> {
     let (device, gpu) = crate::cuda::open(ordinal)?;
+    gpu.capability.require_for_build(&gpu.name, crate::cuda::kernel_capability())?;
     crate::cuda::Engine::on(&device)?;
-    let (versions, [major, minor], count) = (crate::cuda::versions()?, gpu.capability, gpu.multiprocessors);
+    let (versions, count) = (crate::cuda::versions()?, gpu.multiprocessors);
+    let super::Capability { major, minor } = gpu.capability;
     let crate::cuda::Versions { cudnn, cublas, .. } = versions;
     // cuBLAS promises equal bits only for the same architecture and number of multiprocessors.
     let variant = format!("cuda sm_{major}{minor}x{count} cudnn {cudnn} cublas {cublas}");

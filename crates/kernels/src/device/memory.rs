@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 
+use super::Capability;
 use crate::error::{Error, ErrorKind};
 
 /// Measures the GPU memory that this process uses.
@@ -35,6 +36,14 @@ impl GpuMemory {
         return self.engine.peak_memory().unwrap_or(0);
         #[cfg(not(feature = "cuda"))]
         0
+    }
+
+    /// The compute capability of the GPU, if the driver says it.
+    pub fn capability(&self) -> Option<Capability> {
+        #[cfg(feature = "cuda")]
+        return Some(self.engine.gpu().ok()?.1);
+        #[cfg(not(feature = "cuda"))]
+        None
     }
 
     /// The bytes that this process holds or can still allocate.

@@ -7,3 +7,5 @@ mod transfer;
 pub use choice::{DeviceChoice, choose};
 pub use memory::{GpuMemory, exhausted_gpu, explain_out_of_memory, gigabytes};
 pub use transfer::{round_to_bf16, to_device, to_host};
+
+pub use crate::capability::Capability;

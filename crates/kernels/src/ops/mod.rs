@@ -35,6 +35,7 @@ mod exponential;
 pub mod float;
 mod focal;
 pub mod gemm;
+mod in_f32;
 mod layer_norm;
 mod layer_scale;
 mod linear;
@@ -78,6 +79,7 @@ pub use detection::{
 pub use distillation::{blend_losses, distillation};
 pub use dropout::dropout;
 pub use focal::Focal;
+pub use in_f32::in_f32;
 pub use layer_norm::layer_norm;
 pub use layer_scale::layer_scale;
 pub use linear::linear;

@@ -126,6 +126,15 @@ impl Outputs {
         Ok(Self { names: self.names, values: values.into_iter().map(Value::constant).collect() })
     }
 
+    /// Each value changed, with its gradient.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn map_values(&self, change: impl FnMut(&Value) -> Result<Value>) -> Result<Self> {
+        let values = self.values.iter().map(change).collect::<Result<_>>()?;
+        Ok(Self { names: self.names, values })
+    }
+
     /// The class scores [N, classes].
     ///
     /// # Errors

@@ -138,8 +138,13 @@ impl<'a> Pass<'a> {
     /// Runs the backward pass from `loss`. Returns the gradient of each trainable parameter (`None` if the loss
     /// does not depend on it), and the updated running statistics for the caller to apply.
     pub fn backward(self, loss: &Value) -> Result<(ParameterGradients, BufferUpdates)> {
+        self.backward_scaled(loss, 1.0)
+    }
+
+    /// As [`Pass::backward`], with the gradients of `scale` times the loss.
+    pub fn backward_scaled(self, loss: &Value, scale: f64) -> Result<(ParameterGradients, BufferUpdates)> {
         let _awake = loss.tensor().device().is_cpu().then(SpinGuard::new);
-        let mut gradients = self.tape.backward(loss)?;
+        let mut gradients = self.tape.backward_scaled(loss, scale)?;
         let trainable = self.training.map_or(&[][..], |training| training.trainable);
         let gradients = (0..trainable.len())
             .filter(|&id| trainable[id])

@@ -268,6 +268,7 @@ mod tests {
             validation: validation.map(scores),
             is_best,
             trainable_parameters: None,
+            skipped_steps: None,
         }
     }
 

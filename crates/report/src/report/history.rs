@@ -28,6 +28,8 @@ pub struct HistoryRow {
     pub is_best: bool,
     /// The number of trainable parameters in this epoch, if parameters are unfrozen during the stage.
     pub trainable_parameters: Option<u64>,
+    /// The number of steps that were skipped because gradients overflowed, if the stage has a loss scale.
+    pub skipped_steps: Option<u64>,
 }
 
 /// A field of a row.
@@ -61,6 +63,9 @@ impl HistoryRow {
         if let Some(parameters) = self.trainable_parameters {
             fields.insert("trainable_parameters".to_owned(), json!(parameters));
         }
+        if let Some(steps) = self.skipped_steps {
+            fields.insert("skipped_steps".to_owned(), json!(steps));
+        }
         Value::Object(fields)
     }
 
@@ -77,6 +82,7 @@ impl HistoryRow {
                 ("trainable_parameters", RowField::Number(count)) => {
                     row.trainable_parameters = Some(count as u64);
                 }
+                ("skipped_steps", RowField::Number(count)) => row.skipped_steps = Some(count as u64),
                 (name, RowField::Number(value)) => {
                     if let Some(name) = name.strip_prefix(TRAIN) {
                         row.train.insert(name.to_owned(), value);
@@ -116,12 +122,14 @@ pub fn history_csv(rows: &[HistoryRow], metrics: &[Metric]) -> String {
     let validation: Vec<&Metric> = metrics.iter().filter(|metric| has(metric)).collect();
     let train: Vec<&Metric> = validation.iter().copied().filter(|metric| metric.in_training).collect();
     let gradual = rows.iter().any(|row| row.trainable_parameters.is_some());
+    let scaled = rows.iter().any(|row| row.skipped_steps.is_some());
 
     let mut header = vec!["epoch".to_owned(), "lr".to_owned()];
     header.extend(train.iter().map(|metric| format!("{TRAIN}{}", metric.name)));
     header.extend(validation.iter().map(|metric| format!("{VALIDATION}{}", metric.name)));
     header.push("is_best".to_owned());
     header.extend(gradual.then(|| "trainable_parameters".to_owned()));
+    header.extend(scaled.then(|| "skipped_steps".to_owned()));
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     writer.write_record(header).expect(IN_MEMORY);
     for row in rows {
@@ -129,9 +137,10 @@ pub fn history_csv(rows: &[HistoryRow], metrics: &[Metric]) -> String {
             train.iter().map(|metric| row.train.get(metric.name).copied()).collect();
         let validated: Vec<Option<f64>> =
             validation.iter().map(|metric| row.validated(metric.name)).collect();
-        let parameters: Vec<Option<u64>> =
-            std::iter::repeat_n(row.trainable_parameters, usize::from(gradual)).collect();
-        writer.serialize((row.epoch, row.lr, trained, validated, row.is_best, parameters)).expect(IN_MEMORY);
+        let optional = [(gradual, row.trainable_parameters), (scaled, row.skipped_steps)];
+        let counts: Vec<Option<u64>> =
+            optional.into_iter().filter_map(|(there, count)| there.then_some(count)).collect();
+        writer.serialize((row.epoch, row.lr, trained, validated, row.is_best, counts)).expect(IN_MEMORY);
     }
     text(writer)
 }
@@ -184,6 +193,7 @@ mod tests {
             validation: Some(validation),
             is_best: true,
             trainable_parameters: None,
+            skipped_steps: None,
         };
         let unmeasured = HistoryRow { epoch: 2, validation: None, is_best: false, ..measured.clone() };
         let rows = [measured, unmeasured];
@@ -202,6 +212,9 @@ mod tests {
         let gradual =
             rows.map(|row| HistoryRow { trainable_parameters: Some(2 * u64::from(row.epoch)), ..row });
         assert_eq!(read_history(&csv(&gradual)).unwrap(), gradual);
+        let scaled = gradual.map(|row| HistoryRow { skipped_steps: Some(u64::from(row.epoch) - 1), ..row });
+        assert!(csv(&scaled).contains(",is_best,trainable_parameters,skipped_steps\n"));
+        assert_eq!(read_history(&csv(&scaled)).unwrap(), scaled);
         assert!(read_history("epoch,lr\n1,x\n").is_err());
     }
 

@@ -265,6 +265,7 @@ mod tests {
             validation: Some(scores(&[("loss", 0.25), ("accuracy", 1.0), ("macro_f1", 1.0)])),
             is_best: true,
             trainable_parameters: None,
+            skipped_steps: None,
         };
         let parameters = ParameterCounts {
             trainable_tensors: 2,

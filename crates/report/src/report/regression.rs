@@ -153,6 +153,7 @@ mod tests {
             validation: Some([("loss".to_owned(), 1.0 - accuracy), ("accuracy".to_owned(), accuracy)].into()),
             is_best: true,
             trainable_parameters: None,
+            skipped_steps: None,
         };
         let parameters = ParameterCounts {
             trainable_tensors: 2,

@@ -153,7 +153,7 @@ pub struct Train {
     /// Random changes to training images. None by default.
     #[serde(default)]
     pub augment: Augment,
-    /// The number format of training steps; `tf32` and `bf16` need a GPU.
+    /// The number format of training steps; all but `f32` need a GPU. `f16` is for GPUs without `bf16`: Turing.
     #[serde(default)]
     pub precision: Precision,
     /// How the features of the frozen layers are kept between epochs.

@@ -48,8 +48,9 @@ impl FeatureType {
 }
 
 /// The number format of training steps. With `tf32`, GPUs round the factors of products to 10 bits of mantissa. With
-/// `bf16`, activations and their gradients have 8. Weights, statistics, sums and the optimizer state are always f32,
-/// and so is everything outside training steps: frozen layers below the trainable ones, validation and evaluation.
+/// `bf16`, activations and their gradients have 8; with `f16` they have 11 and a smaller range, and the loss is scaled.
+/// Weights, statistics, sums and the optimizer state are always f32, and so is everything outside training steps: frozen
+/// layers below the trainable ones, validation and evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -57,6 +58,7 @@ pub enum Precision {
     F32,
     Tf32,
     Bf16,
+    F16,
 }
 
 impl Precision {
@@ -66,6 +68,7 @@ impl Precision {
             Self::F32 => "f32",
             Self::Tf32 => "tf32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         }
     }
 }

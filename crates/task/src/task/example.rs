@@ -62,6 +62,7 @@ fn history() -> Vec<HistoryRow> {
         validation: Some(scores(&[("loss", 1.5 / f64::from(epoch)), ("map50", map50)])),
         is_best: true,
         trainable_parameters: None,
+        skipped_steps: None,
     };
     vec![row(1, 0.25), row(2, 0.5)]
 }

@@ -2,7 +2,8 @@
 
 use super::checkpoint::TrainProgress;
 use super::context::{LossTerm, TrainContext};
-use super::finite_checks::require_gradients;
+use super::finite_checks::{FiniteCheck, require_gradients};
+use super::loss_scale::LossScale;
 use super::precision;
 use super::task::{TrainBatch, TrainTask};
 use crate::error::{Error, Result};
@@ -90,6 +91,7 @@ fn forward_backward<T: TrainTask>(
     let _products = precision::set_matmul_precision(batch.input.device()?, settings.precision)?;
     let input = batch.input.map(|tensor| precision::round_to(tensor, settings.precision))?;
     let outputs = context.model.forward(&mut pass, batch.layer, input)?;
+    let outputs = precision::of_loss(pass.tape(), outputs, settings.precision)?;
     let (mut loss, mut weight, mut stats) = (None, batch.samples.len() as f64, None);
     if part != LossSelection::Teacher {
         let labels = context.task.loss(pass.tape(), &outputs, &batch.targets)?;
@@ -106,9 +108,13 @@ fn forward_backward<T: TrainTask>(
 
     let loss = loss.ok_or_else(|| Error::bug("a batch without a loss"))?;
     let value = Deferred::from_scalar(loss.tensor())?;
-    let (gradients, running_statistics) = pass.backward(&loss)?;
+    let scale = progress.loss_scale.as_ref();
+    let (gradients, running_statistics) =
+        pass.backward_scaled(&loss, scale.map_or(1.0, LossScale::factor))?;
     if progress.optimizer.has_unstarted_parameters() {
-        require_gradients(context.model, &gradients)?;
+        // A scale may be too large in the first step: then the step is skipped.
+        let finite = if scale.is_none() { FiniteCheck::Now } else { FiniteCheck::Later };
+        require_gradients(context.model, &gradients, finite)?;
     }
     Ok(BackwardResult { loss: value, weight, stats, gradients, running_statistics })
 }

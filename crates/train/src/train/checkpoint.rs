@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ema::EmaWeights;
 use super::gradients::AccumulatedGradients;
+use super::loss_scale::LossScale;
 use super::task::{Scores, TrainTask};
 use super::{BestTracker, Optimizer, Plateau, TrainContext};
 use crate::error::{Error, Result};
@@ -32,6 +33,9 @@ pub struct EpochRow {
     pub validation: Option<Scores>,
     /// Whether this epoch was the best when it ended.
     pub best: bool,
+    /// Steps that were skipped because their gradients overflowed, if the stage has a loss scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u64>,
 }
 
 /// The weights and validation results of the best epoch so far.
@@ -51,6 +55,8 @@ pub struct TrainProgress<M> {
     pub(super) taught: AccumulatedGradients,
     /// The average of the weights, if the stage uses one.
     pub(super) average: Option<EmaWeights>,
+    /// The scale of the loss, if the precision needs one.
+    pub(super) loss_scale: Option<LossScale>,
     /// Epochs completed.
     pub epoch: u32,
     /// Batches completed in the current epoch.
@@ -91,6 +97,8 @@ struct CheckpointPosition<M> {
     accumulated: f64,
     #[serde(default, skip_serializing_if = "is_zero")]
     accumulated_of_teacher: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss_scale: Option<LossScale>,
     meter: M,
     history: Vec<EpochRow>,
     tracker: BestTracker,
@@ -116,6 +124,7 @@ impl<M: Clone + Serialize + DeserializeOwned> TrainProgress<M> {
             gradients: AccumulatedGradients::default(),
             taught: AccumulatedGradients::default(),
             average,
+            loss_scale: LossScale::start(settings.precision),
             epoch: 0,
             batch: 0,
             step: 0,
@@ -133,6 +142,12 @@ impl<M: Clone + Serialize + DeserializeOwned> TrainProgress<M> {
         for (id, tensor) in running_statistics {
             self.state.tensors[id] = tensor;
         }
+    }
+
+    /// The steps skipped since the last epoch of the history; `None` without a loss scale.
+    pub(super) fn skipped_in_epoch(&self) -> Option<u64> {
+        let before = self.history.iter().filter_map(|row| row.skipped_steps).sum::<u64>();
+        Some(self.loss_scale.as_ref()?.skipped_steps - before)
     }
 
     /// The resulting weights: the average if there is one, else the trained weights.
@@ -183,6 +198,7 @@ impl<M: Clone + Serialize + DeserializeOwned> TrainProgress<M> {
             step: self.step,
             accumulated: self.gradients.weight,
             accumulated_of_teacher: self.taught.weight,
+            loss_scale: self.loss_scale.clone(),
             meter: self.meter.clone(),
             history: self.history.clone(),
             tracker: self.tracker.clone(),
@@ -242,6 +258,7 @@ impl<M: Clone + Serialize + DeserializeOwned> TrainProgress<M> {
             .collect();
         self.optimizer.begin_epoch(position.epoch)?;
         self.optimizer.restore(&optimizer)?;
+        self.loss_scale = position.loss_scale;
         self.epoch = position.epoch;
         self.batch = position.batch;
         self.step = position.step;

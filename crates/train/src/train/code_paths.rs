@@ -1,7 +1,7 @@
 //! The numeric code paths of training. A change that moves a result raises the version.
 
 use crate::code_path::{CodePath, code_paths};
-use crate::pipeline::{Loss, Optimizer, Reduction, Train};
+use crate::pipeline::{Loss, Optimizer, Precision, Reduction, Train};
 
 code_paths! {
     OPTIMIZER = "optimizer", 1;
@@ -19,6 +19,8 @@ code_paths! {
     ADAM = "adam", 1;
     /// Biases and momentum that start elsewhere in a warmup.
     WARMUP_FROM = "warmup_from", 1;
+    /// The scale of the loss in f16.
+    LOSS_SCALE = "loss_scale", 1;
 }
 
 /// What a train stage takes.
@@ -37,6 +39,7 @@ pub fn of_training(stage: &Train) -> Vec<CodePath> {
     paths.extend(sums.then_some(SUMMED_GRADIENTS));
     paths.extend(matches!(stage.optimizer, Optimizer::Adam(_)).then_some(ADAM));
     paths.extend(stage.warmup_from.as_ref().map(|_| WARMUP_FROM));
+    paths.extend((stage.precision == Precision::F16).then_some(LOSS_SCALE));
     paths.extend((!stage.unfreeze.is_empty() || warms_up).then_some(JOINING));
     paths
 }

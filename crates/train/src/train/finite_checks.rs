@@ -7,9 +7,20 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Model, StateDict, TensorId};
 
+/// When gradients are checked to be finite: here, or in each step, where a loss scale depends on it.
+#[derive(Clone, Copy, PartialEq)]
+pub enum FiniteCheck {
+    Now,
+    Later,
+}
+
 /// On its first step every trainable parameter must receive a finite gradient; otherwise it would silently not
 /// train.
-pub fn require_gradients(model: &Model, gradients: &[(TensorId, Option<Tensor>)]) -> Result<()> {
+pub fn require_gradients(
+    model: &Model,
+    gradients: &[(TensorId, Option<Tensor>)],
+    finite: FiniteCheck,
+) -> Result<()> {
     for (id, gradient) in gradients {
         let name = &model.description.tensors[*id].name;
         let Some(gradient) = gradient else {
@@ -18,6 +29,9 @@ pub fn require_gradients(model: &Model, gradients: &[(TensorId, Option<Tensor>)]
             ))
             .hint("freeze it, or train something that uses it"));
         };
+        if finite == FiniteCheck::Later {
+            continue;
+        }
         let sum = to_host(gradient)?.abs()?.sum_all()?.to_scalar::<f64>()?;
         if !sum.is_finite() {
             return Err(Error::failed(format!("the first gradient of `{name}` is not finite")).hint(

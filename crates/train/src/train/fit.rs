@@ -8,6 +8,7 @@ use super::task::{Batches, TrainTask};
 use crate::error::{Error, Result};
 use crate::model::{Pass, StateDict};
 use crate::ops::Deferred;
+use crate::pipeline::Precision;
 
 /// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the
 /// resulting bytes are the same.
@@ -44,7 +45,13 @@ pub fn fit<T: TrainTask>(
             if !loss.is_finite() {
                 let samples = callbacks.describe_samples(&batch.samples);
                 let at = format!(", at a learning rate of {lr:e}, on {samples}");
-                return Err(diverged(progress, format_args!("the loss is {loss}"), &at));
+                let error = diverged(progress, format_args!("the loss is {loss}"), &at);
+                return Err(match context.settings.precision {
+                    Precision::F16 => error.hint(
+                        "f16 has no numbers above 65504: use another `precision`, or lower the learning rate",
+                    ),
+                    _ => error,
+                });
             }
             require_norm(norm, progress)?;
             if callbacks.interrupted() {
@@ -123,16 +130,29 @@ fn optimizer_step<T: TrainTask>(
     if !progress.taught.is_empty() {
         gradients = gradients.blended(std::mem::take(&mut progress.taught), teacher_share(context))?;
     }
+    if let Some(scale) = &progress.loss_scale {
+        gradients = gradients.times(1.0 / scale.factor())?;
+    }
     if context.task.sums_batches() {
         gradients = gradients.into_sum()?;
     }
-    let norm = context.settings.clip_norm.map(|most| gradients.clip(most)).transpose()?;
+    let mut norm = context.settings.clip_norm.map(|most| gradients.clip(most)).transpose()?;
+    if let Some(scale) = &mut progress.loss_scale {
+        // Whether there is an update depends on the norm, so the host waits for it.
+        let known = norm.take().map_or_else(|| gradients.clip(f64::INFINITY), Ok)?;
+        if !scale.observe(wait_scalar(known)?.is_finite())? {
+            // The schedule goes on.
+            progress.step += 1;
+            return Ok(None);
+        }
+    }
     let gradients: Vec<_> = gradients.mean.into_iter().map(|(id, mean)| (id, Some(mean))).collect();
     let rates = context.step_rates(progress, progress.step);
     progress.optimizer.step(&mut progress.state.tensors, &gradients, rates)?;
     progress.step += 1;
     if let Some(average) = &mut progress.average {
-        average.update(&progress.state, progress.step)?;
+        let skipped = progress.loss_scale.as_ref().map_or(0, |scale| scale.skipped_steps);
+        average.update(&progress.state, progress.step - skipped)?;
     }
     Ok(norm)
 }
@@ -177,6 +197,7 @@ fn close_epoch<T: TrainTask>(
         train: context.task.scores(&progress.meter),
         validation: validation.as_ref().map(|meter| context.task.scores(meter)),
         best: false,
+        skipped_steps: progress.skipped_in_epoch(),
     };
     if let (Some(scores), Some(meter)) = (&row.validation, validation) {
         let settings = context.settings;

@@ -61,9 +61,15 @@ impl AccumulatedGradients {
     }
 
     /// The sum over the batches in place of their mean.
-    pub fn into_sum(mut self) -> Result<Self> {
+    pub fn into_sum(self) -> Result<Self> {
+        let weight = self.weight;
+        self.times(weight)
+    }
+
+    /// All gradients multiplied by a factor.
+    pub fn times(mut self, factor: f64) -> Result<Self> {
         for gradient in self.mean.values_mut() {
-            *gradient = scaled(gradient, self.weight)?;
+            *gradient = scaled(gradient, factor)?;
         }
         Ok(self)
     }

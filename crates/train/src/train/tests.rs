@@ -21,6 +21,7 @@ use super::testing::{BATCH, CLASSES, Noise, Notes};
 
 mod branching;
 mod gradual;
+mod loss_scale;
 
 /// What a [`Classify`] does to its loss.
 #[derive(Clone, Copy, PartialEq)]
@@ -36,6 +37,10 @@ enum Twist {
     Infinite,
     /// The validation loss is infinite.
     InfiniteValidation,
+    /// The gradient is infinite from a scale of 40,000 on, as in a type with a small range.
+    Overflow,
+    /// The gradient is infinite at any scale.
+    AlwaysOverflow,
 }
 
 struct Classify(Twist);
@@ -45,6 +50,16 @@ struct NanBackward;
 impl Backward for NanBackward {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some((grad * f64::NAN)?)])
+    }
+}
+
+/// Passes on gradients below a limit.
+struct OverflowBackward(f64);
+
+impl Backward for OverflowBackward {
+    fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let overflows = numbers(&grad)[0] >= self.0;
+        Ok(vec![Some(if overflows { (grad * f64::INFINITY)? } else { grad })])
     }
 }
 
@@ -82,6 +97,8 @@ impl TrainTask for Classify {
         let loss = match self.0 {
             Twist::None | Twist::InfiniteValidation => loss,
             Twist::Detached => Value::constant(tensor),
+            Twist::Overflow => tape.record(&[&loss], tensor, || OverflowBackward(4e4)),
+            Twist::AlwaysOverflow => tape.record(&[&loss], tensor, || OverflowBackward(0.0)),
             Twist::NanGradient => tape.record(&[&loss], tensor, || NanBackward),
             Twist::LateNan if targets.len() < BATCH => tape.record(&[&loss], tensor, || NanBackward),
             Twist::LateNan => loss,
@@ -108,6 +125,7 @@ struct Stage {
     source: StateDict,
     twist: Twist,
     batch_source: Noise,
+    loss_scale: Option<LossScale>,
 }
 
 const ADAMW: &str = "from = \"x\"\noptimizer = { kind = \"adamw\", lr = 1e-3 }\n";
@@ -125,7 +143,7 @@ impl Stage {
         let table = ParameterTable::resolve(&model.description, &settings).unwrap();
         let source = weights::initialize_all(&model.description, 7).unwrap();
         let (twist, batch_source) = (Twist::None, Noise::images());
-        Self { model, settings, table, source, twist, batch_source }
+        Self { model, settings, table, source, twist, batch_source, loss_scale: None }
     }
 
     fn lite0(settings: &str) -> Self {
@@ -165,6 +183,7 @@ impl Stage {
             settings: &self.settings,
         };
         let mut progress = TrainProgress::start(&context, self.source.clone(), optimizer);
+        progress.loss_scale.clone_from(&self.loss_scale);
         if let Some(TrainCheckpoint { tensors, position }) = from {
             let checkpoint = TrainCheckpoint { tensors: tensors.clone(), position: position.clone() };
             progress.resume(checkpoint, &self.model.description, &self.table)?;

@@ -15,9 +15,21 @@ impl Images {
         epochs: u32,
         memory: Arc<CacheBudget>,
     ) -> Self {
-        let transform = Transform::training(settings, None, augment);
         let training = dataset.split(Split::Train);
-        let composer = SampleComposer::new(augment, &transform, dataset.label_kind, training, epochs);
+        Self::composed_of(training, dataset, settings, augment, epochs, memory)
+    }
+
+    /// As [`Images::for_training`], with images that are composed of the samples `parts` only.
+    pub fn composed_of(
+        parts: Vec<usize>,
+        dataset: Arc<Dataset>,
+        settings: &ImageSettings,
+        augment: &Augment,
+        epochs: u32,
+        memory: Arc<CacheBudget>,
+    ) -> Self {
+        let transform = Transform::training(settings, None, augment);
+        let composer = SampleComposer::new(augment, &transform, dataset.label_kind, parts, epochs);
         let images = Self::new(dataset, transform, settings.broken, memory);
         match composer {
             Some(composer) => images.composed_by(Arc::new(composer)),

@@ -29,7 +29,7 @@ __device__ void moments(index_t rows, int channels, index_t chunk, const T* x, d
     }
 }
 #define PARAMETERS(T) (index_t rows, int channels, index_t chunk, const T* x, double* partial)
-BOTH(moments, PARAMETERS, (rows, channels, chunk, x, partial))
+TYPED(moments, PARAMETERS, (rows, channels, chunk, x, partial))
 #undef PARAMETERS
 
 __device__ __forceinline__ void settle(
@@ -67,7 +67,7 @@ __device__ void batch_statistics(
 #define PARAMETERS(T)                                                                                                   \
     (index_t rows, int channels, int chunks, const T* x, const double* partial, const float* weight, const float* bias, \
      double eps, double* norm, float* affine, float* statistics)
-BOTH(batch_statistics, PARAMETERS,
+TYPED(batch_statistics, PARAMETERS,
      (rows, channels, chunks, x, partial, weight, bias, eps, norm, affine, statistics))
 #undef PARAMETERS
 
@@ -102,7 +102,7 @@ __device__ void normalize(
 }
 #define PARAMETERS(T) \
     (index_t count, int channels, const T* x, const T* residual, const float* affine, int activation, T* out)
-BOTH(normalize, PARAMETERS, (count, channels, x, residual, affine, activation, out))
+TYPED(normalize, PARAMETERS, (count, channels, x, residual, affine, activation, out))
 #undef PARAMETERS
 
 // The gradient before the activation. A clamp's value tells what it cut off; otherwise the argument is computed again.
@@ -155,7 +155,7 @@ __device__ void gradient_sums(
 #define PARAMETERS(T)                                                                                             \
     (index_t rows, int channels, index_t chunk, const T* grad, const T* x, const T* residual, const T* output,    \
      const double* norm, const float* affine, int activation, double* partial, T* cut)
-BOTH(gradient_sums, PARAMETERS,
+TYPED(gradient_sums, PARAMETERS,
      (rows, channels, chunk, grad, x, residual, output, norm, affine, activation, partial, cut))
 #undef PARAMETERS
 
@@ -197,5 +197,5 @@ __device__ void towards_x(
 #define PARAMETERS(T)                                                                                                \
     (index_t count, int channels, const T* grad, const T* x, const T* residual, const T* output, const float* affine, \
      const float* back, int activation, T* out)
-BOTH(towards_x, PARAMETERS, (count, channels, grad, x, residual, output, affine, back, activation, out))
+TYPED(towards_x, PARAMETERS, (count, channels, grad, x, residual, output, affine, back, activation, out))
 #undef PARAMETERS

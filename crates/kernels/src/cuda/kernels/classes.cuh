@@ -28,7 +28,7 @@ __device__ void softmax(int classes, const T* logits, float* out) {
         out[k] = (float)(exp((double)widen(logits[k]) - maximum) / sum);
 }
 #define PARAMETERS(T) (int classes, const T* logits, float* out)
-BOTH(softmax, PARAMETERS, (classes, logits, out))
+TYPED(softmax, PARAMETERS, (classes, logits, out))
 #undef PARAMETERS
 
 // Each row's loss, and the gradient of their mean where it is wanted; see ops::cross_entropy.
@@ -63,7 +63,7 @@ __device__ void cross_entropy(
 #define PARAMETERS(T)                                                                                             \
     (int classes, const T* logits, const unsigned int* labels, double smoothing, double share, double* losses, \
      T* gradient)
-BOTH(cross_entropy, PARAMETERS, (classes, logits, labels, smoothing, share, losses, gradient))
+TYPED(cross_entropy, PARAMETERS, (classes, logits, labels, smoothing, share, losses, gradient))
 #undef PARAMETERS
 
 // share · Σ losses, by one block.

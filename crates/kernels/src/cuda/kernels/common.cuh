@@ -7,8 +7,28 @@
 
 typedef long long index_t;
 
+// The conversions of the hardware. The emulated GPU has its own.
+#ifdef __CUDACC__
+__device__ __forceinline__ float f16_to_float(unsigned short bits) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+    return x;
+}
+
+__device__ __forceinline__ unsigned short float_to_f16(float x) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
+#endif
+
 // bfloat16 as the upper half of a float: Intel, "BFLOAT16 - Hardware Numerics Definition" (2018).
 struct bf16 {
+    unsigned short bits;
+};
+
+// IEEE 754 binary16.
+struct f16 {
     unsigned short bits;
 };
 
@@ -16,7 +36,12 @@ __device__ __forceinline__ float widen(float x) { return x; }
 
 __device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((unsigned int)x.bits << 16); }
 
+__device__ __forceinline__ float widen(f16 x) { return f16_to_float(x.bits); }
+
 __device__ __forceinline__ void narrow(float x, float* out) { *out = x; }
+
+// Rounds to the nearest, ties to even; from 65520 on to infinity.
+__device__ __forceinline__ void narrow(float x, f16* out) { out->bits = float_to_f16(x); }
 
 // Rounds to the nearest, ties to even; a NaN stays one.
 __device__ __forceinline__ void narrow(float x, bf16* out) {
@@ -138,7 +163,8 @@ __device__ __forceinline__ double over_block(double value, double* values) {
     return value;
 }
 
-// Makes NAME##_f32 and NAME##_bf16 of a template over the type of activations.
-#define BOTH(NAME, PARAMETERS, ARGUMENTS)                                                        \
+// Makes NAME##_f32, NAME##_bf16 and NAME##_f16 of a template over the type of activations.
+#define TYPED(NAME, PARAMETERS, ARGUMENTS)                                                        \
     extern "C" __global__ void NAME##_f32 PARAMETERS(float) { NAME<float> ARGUMENTS; }           \
-    extern "C" __global__ void NAME##_bf16 PARAMETERS(bf16) { NAME<bf16> ARGUMENTS; }
+    extern "C" __global__ void NAME##_bf16 PARAMETERS(bf16) { NAME<bf16> ARGUMENTS; }            \
+    extern "C" __global__ void NAME##_f16 PARAMETERS(f16) { NAME<f16> ARGUMENTS; }

@@ -13,13 +13,19 @@ __device__ void swap_axes(index_t count, int a, int b, const From* x, To* out) {
         narrow(widen(x[(outer * a + first) * b + second]), out + i);
     }
 }
-extern "C" __global__ void swap_axes_f32(index_t count, int a, int b, const float* x, float* out) {
+extern "C" __global__ void swap_axes_to_f32(index_t count, int a, int b, const float* x, float* out) {
     swap_axes(count, a, b, x, out);
 }
 extern "C" __global__ void swap_axes_to_bf16(index_t count, int a, int b, const float* x, bf16* out) {
     swap_axes(count, a, b, x, out);
 }
-extern "C" __global__ void swap_axes_to_f32(index_t count, int a, int b, const bf16* x, float* out) {
+extern "C" __global__ void swap_axes_from_bf16(index_t count, int a, int b, const bf16* x, float* out) {
+    swap_axes(count, a, b, x, out);
+}
+extern "C" __global__ void swap_axes_to_f16(index_t count, int a, int b, const float* x, f16* out) {
+    swap_axes(count, a, b, x, out);
+}
+extern "C" __global__ void swap_axes_from_f16(index_t count, int a, int b, const f16* x, float* out) {
     swap_axes(count, a, b, x, out);
 }
 
@@ -42,7 +48,7 @@ __device__ void reframe(index_t count, Frame frame, const T* x, T* out) {
     }
 }
 #define PARAMETERS(T) (index_t count, Frame frame, const T* x, T* out)
-BOTH(reframe, PARAMETERS, (count, frame, x, out))
+TYPED(reframe, PARAMETERS, (count, frame, x, out))
 #undef PARAMETERS
 
 // A batch normalisation folded into a convolution, computed in doubles and rounded once: the weights of each output ...
@@ -87,7 +93,7 @@ __device__ void depthwise(index_t count, Grid grid, const T* x, const T* weight,
     }
 }
 #define PARAMETERS(T) (index_t count, Grid grid, const T* x, const T* weight, T* out)
-BOTH(depthwise, PARAMETERS, (count, grid, x, weight, out))
+TYPED(depthwise, PARAMETERS, (count, grid, x, weight, out))
 #undef PARAMETERS
 
 // Calls `meet` with each window that holds a number of the input, and the tap that it is under there, in the order of taps.
@@ -120,7 +126,7 @@ __device__ void depthwise_input(index_t count, Grid grid, const T* grad, const T
     }
 }
 #define PARAMETERS(T) (index_t count, Grid grid, const T* grad, const T* weight, T* out)
-BOTH(depthwise_input, PARAMETERS, (count, grid, grad, weight, out))
+TYPED(depthwise_input, PARAMETERS, (count, grid, grad, weight, out))
 #undef PARAMETERS
 
 // The most taps in one line of a depthwise kernel.
@@ -159,7 +165,7 @@ __device__ void depthwise_weight(
     }
 }
 #define PARAMETERS(T) (index_t pixels, Grid grid, index_t chunk, const T* x, const T* grad, double* partial)
-BOTH(depthwise_weight, PARAMETERS, (pixels, grid, chunk, x, grad, partial))
+TYPED(depthwise_weight, PARAMETERS, (pixels, grid, chunk, x, grad, partial))
 #undef PARAMETERS
 
 // The patches under the windows of some images: [output pixels, taps, C], zeros beyond the image.
@@ -178,7 +184,7 @@ __device__ void patches(index_t count, Grid grid, const T* x, T* out) {
     }
 }
 #define PARAMETERS(T) (index_t count, Grid grid, const T* x, T* out)
-BOTH(patches, PARAMETERS, (count, grid, x, out))
+TYPED(patches, PARAMETERS, (count, grid, x, out))
 #undef PARAMETERS
 
 // The way back: each number of the images gathers from all patches that hold it, in the order of the taps.
@@ -196,5 +202,5 @@ __device__ void gather_patches(index_t count, Grid grid, const T* x, T* out) {
     }
 }
 #define PARAMETERS(T) (index_t count, Grid grid, const T* x, T* out)
-BOTH(gather_patches, PARAMETERS, (count, grid, x, out))
+TYPED(gather_patches, PARAMETERS, (count, grid, x, out))
 #undef PARAMETERS

@@ -148,7 +148,7 @@ __device__ void detection_boxes(Head head, index_t count, double* predicted) {
     }
 }
 #define PARAMETERS(T) (Head head, index_t count, double* predicted)
-BOTH(detection_boxes, PARAMETERS, (head, count, predicted))
+TYPED(detection_boxes, PARAMETERS, (head, count, predicted))
 #undef PARAMETERS
 
 // The boxes [images, points, 4] of ops::detection::decode.
@@ -162,7 +162,7 @@ __device__ void detection_decode(Head head, index_t count, float* boxes) {
     }
 }
 #define PARAMETERS(T) (Head head, index_t count, float* boxes)
-BOTH(detection_decode, PARAMETERS, (head, count, boxes))
+TYPED(detection_decode, PARAMETERS, (head, count, boxes))
 #undef PARAMETERS
 
 // And its scores [images, points, classes].
@@ -176,7 +176,7 @@ __device__ void detection_scores(Head head, index_t count, float* scores) {
     }
 }
 #define PARAMETERS(T) (Head head, index_t count, float* scores)
-BOTH(detection_scores, PARAMETERS, (head, count, scores))
+TYPED(detection_scores, PARAMETERS, (head, count, scores))
 #undef PARAMETERS
 
 // The objects of a batch in order of images: image and class, corners in pixels with their aspect, and where the anchor points
@@ -268,7 +268,7 @@ __device__ void detection_claims(
 }
 #define PARAMETERS(T) \
     (Head head, const unsigned int* labels, const double* numbers, const double* predicted, unsigned int* claims)
-BOTH(detection_claims, PARAMETERS, (head, labels, numbers, predicted, claims))
+TYPED(detection_claims, PARAMETERS, (head, labels, numbers, predicted, claims))
 #undef PARAMETERS
 
 // The object that each claimed anchor point goes to, with alignment and overlap, [objects * TAKEN] and [objects * TAKEN, 2].
@@ -318,7 +318,7 @@ __device__ void detection_owners(
 #define PARAMETERS(T)                                                                                            \
     (Head head, index_t count, const unsigned int* firsts, const unsigned int* labels, const double* numbers,    \
      const double* predicted, const unsigned int* claims, unsigned int* owners, double* alignments)
-BOTH(detection_owners, PARAMETERS, (head, count, firsts, labels, numbers, predicted, claims, owners, alignments))
+TYPED(detection_owners, PARAMETERS, (head, count, firsts, labels, numbers, predicted, claims, owners, alignments))
 #undef PARAMETERS
 
 struct Gains {
@@ -383,7 +383,7 @@ __device__ void detection_positives(
     (Head head, index_t count, Gains gains, const unsigned int* firsts, const unsigned int* labels,            \
      const double* numbers, const unsigned int* claims, const unsigned int* owners, const double* alignments,  \
      double* parts, float* slopes)
-BOTH(detection_positives, PARAMETERS,
+TYPED(detection_positives, PARAMETERS,
      (head, count, gains, firsts, labels, numbers, claims, owners, alignments, parts, slopes))
 #undef PARAMETERS
 
@@ -401,7 +401,7 @@ __device__ void detection_against_zero(index_t count, index_t chunk, const T* lo
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 #define PARAMETERS(T) (index_t count, index_t chunk, const T* logits, double* sums)
-BOTH(detection_against_zero, PARAMETERS, (count, chunk, logits, sums))
+TYPED(detection_against_zero, PARAMETERS, (count, chunk, logits, sums))
 #undef PARAMETERS
 
 // The terms of boxes, classes and distances, the divisor, and the total, by one block.
@@ -434,7 +434,7 @@ __device__ void detection_class_gradient(
 }
 #define PARAMETERS(T) \
     (index_t count, double gain, const T* logits, const double* terms, const float* grad, T* gradient)
-BOTH(detection_class_gradient, PARAMETERS, (count, gain, logits, terms, grad, gradient))
+TYPED(detection_class_gradient, PARAMETERS, (count, gain, logits, terms, grad, gradient))
 #undef PARAMETERS
 
 extern "C" __global__ void detection_zeros_f32(index_t count, float* out) {
@@ -442,6 +442,10 @@ extern "C" __global__ void detection_zeros_f32(index_t count, float* out) {
 }
 
 extern "C" __global__ void detection_zeros_bf16(index_t count, bf16* out) {
+    for (index_t i = first_index(); i < count; i += stride()) out[i].bits = 0;
+}
+
+extern "C" __global__ void detection_zeros_f16(index_t count, f16* out) {
     for (index_t i = first_index(); i < count; i += stride()) out[i].bits = 0;
 }
 
@@ -475,6 +479,6 @@ __device__ void detection_positive_gradient(
 #define PARAMETERS(T)                                                                                              \
     (Head head, Head towards, index_t count, Gains gains, const unsigned int* labels, const unsigned int* claims,  \
      const unsigned int* owners, const double* parts, const float* slopes, const double* terms, const float* grad)
-BOTH(detection_positive_gradient, PARAMETERS,
+TYPED(detection_positive_gradient, PARAMETERS,
      (head, towards, count, gains, labels, claims, owners, parts, slopes, terms, grad))
 #undef PARAMETERS

@@ -7,7 +7,7 @@ __device__ void activate(index_t count, const T* x, T* out, int activation) {
     for (index_t i = first_index(); i < count; i += stride()) narrow(activated(activation, widen(x[i])), out + i);
 }
 #define PARAMETERS(T) (index_t count, const T* x, T* out, int activation)
-BOTH(activate, PARAMETERS, (count, x, out, activation))
+TYPED(activate, PARAMETERS, (count, x, out, activation))
 #undef PARAMETERS
 
 // `kept` is what was activated; for a clamp, its value will do.
@@ -17,7 +17,7 @@ __device__ void activate_backward(index_t count, const T* grad, const T* kept, T
         narrow(activation_gradient(activation, widen(grad[i]), widen(kept[i])), out + i);
 }
 #define PARAMETERS(T) (index_t count, const T* grad, const T* kept, T* out, int activation)
-BOTH(activate_backward, PARAMETERS, (count, grad, kept, out, activation))
+TYPED(activate_backward, PARAMETERS, (count, grad, kept, out, activation))
 #undef PARAMETERS
 
 // `out` may be one of the operands.
@@ -26,7 +26,7 @@ __device__ void add(index_t count, const T* left, const T* right, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) narrow(widen(left[i]) + widen(right[i]), out + i);
 }
 #define PARAMETERS(T) (index_t count, const T* left, const T* right, T* out)
-BOTH(add, PARAMETERS, (count, left, right, out))
+TYPED(add, PARAMETERS, (count, left, right, out))
 #undef PARAMETERS
 
 // out = activation(out + bias of the column + residual): the end of a folded convolution or a linear layer. Bias and
@@ -41,7 +41,7 @@ __device__ void finish(index_t count, int columns, T* out, const float* bias, co
     }
 }
 #define PARAMETERS(T) (index_t count, int columns, T* out, const float* bias, const T* residual, int activation)
-BOTH(finish, PARAMETERS, (count, columns, out, bias, residual, activation))
+TYPED(finish, PARAMETERS, (count, columns, out, bias, residual, activation))
 #undef PARAMETERS
 
 // out = scalar · x, the scalar lying on the device.
@@ -50,14 +50,22 @@ __device__ void scale(index_t count, const T* x, const float* scalar, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) narrow(widen(x[i]) * *scalar, out + i);
 }
 #define PARAMETERS(T) (index_t count, const T* x, const float* scalar, T* out)
-BOTH(scale, PARAMETERS, (count, x, scalar, out))
+TYPED(scale, PARAMETERS, (count, x, scalar, out))
 #undef PARAMETERS
 
 extern "C" __global__ void to_bf16(index_t count, const float* x, bf16* out) {
     for (index_t i = first_index(); i < count; i += stride()) narrow(x[i], out + i);
 }
 
-extern "C" __global__ void to_f32(index_t count, const bf16* x, float* out) {
+extern "C" __global__ void from_bf16(index_t count, const bf16* x, float* out) {
+    for (index_t i = first_index(); i < count; i += stride()) out[i] = widen(x[i]);
+}
+
+extern "C" __global__ void to_f16(index_t count, const float* x, f16* out) {
+    for (index_t i = first_index(); i < count; i += stride()) narrow(x[i], out + i);
+}
+
+extern "C" __global__ void from_f16(index_t count, const f16* x, float* out) {
     for (index_t i = first_index(); i < count; i += stride()) out[i] = widen(x[i]);
 }
 
@@ -90,7 +98,7 @@ __device__ void dropout(
     }
 }
 #define PARAMETERS(T) (index_t count, int columns, const T* x, const unsigned int* streams, double p, float scale, T* out)
-BOTH(dropout, PARAMETERS, (count, columns, x, streams, p, scale, out))
+TYPED(dropout, PARAMETERS, (count, columns, x, streams, p, scale, out))
 #undef PARAMETERS
 
 // x [N, pixels, C] times a scale [N, C].
@@ -103,7 +111,7 @@ __device__ void scale_channels(index_t count, int pixels, int channels, const T*
     }
 }
 #define PARAMETERS(T) (index_t count, int pixels, int channels, const T* x, const T* scale, T* out)
-BOTH(scale_channels, PARAMETERS, (count, pixels, channels, x, scale, out))
+TYPED(scale_channels, PARAMETERS, (count, pixels, channels, x, scale, out))
 #undef PARAMETERS
 
 // x [rows, width] times a factor for each row.
@@ -112,5 +120,5 @@ __device__ void scale_rows(index_t count, index_t width, const T* x, const float
     for (index_t i = first_index(); i < count; i += stride()) narrow(widen(x[i]) * factors[i / width], out + i);
 }
 #define PARAMETERS(T) (index_t count, index_t width, const T* x, const float* factors, T* out)
-BOTH(scale_rows, PARAMETERS, (count, width, x, factors, out))
+TYPED(scale_rows, PARAMETERS, (count, width, x, factors, out))
 #undef PARAMETERS

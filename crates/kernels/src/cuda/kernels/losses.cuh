@@ -147,7 +147,8 @@ __device__ void against_mixtures(
 #define ARGUMENTS (classes, scores, pairs, shares, weights, settings, part, losses, gradient)
 #define MIXTURES(NAME, LOSS)                                                                                         \
     extern "C" __global__ void NAME##_f32 PARAMETERS(float) { against_mixtures<LOSS, float> ARGUMENTS; }             \
-    extern "C" __global__ void NAME##_bf16 PARAMETERS(bf16) { against_mixtures<LOSS, bf16> ARGUMENTS; }
+    extern "C" __global__ void NAME##_bf16 PARAMETERS(bf16) { against_mixtures<LOSS, bf16> ARGUMENTS; }              \
+    extern "C" __global__ void NAME##_f16 PARAMETERS(f16) { against_mixtures<LOSS, f16> ARGUMENTS; }
 MIXTURES(weighted_cross_entropy, WeightedCrossEntropy)
 MIXTURES(focal, Focal)
 MIXTURES(margin, Margin)
@@ -178,7 +179,7 @@ __device__ void binary_cross_entropy(
 #define PARAMETERS(T)                                                                                             \
     (int classes, const T* logits, const float* targets, const double* weights, double part, double* losses, \
      T* gradient)
-BOTH(binary_cross_entropy, PARAMETERS, (classes, logits, targets, weights, part, losses, gradient))
+TYPED(binary_cross_entropy, PARAMETERS, (classes, logits, targets, weights, part, losses, gradient))
 #undef PARAMETERS
 
 // Of logits over a temperature: the maximum, and the sum of exponentials of what is left.
@@ -217,5 +218,5 @@ __device__ void distillation(
 #define PARAMETERS(T)                                                                                            \
     (int classes, const T* student, const float* teacher, double temperature, double share, double* losses, \
      T* gradient)
-BOTH(distillation, PARAMETERS, (classes, student, teacher, temperature, share, losses, gradient))
+TYPED(distillation, PARAMETERS, (classes, student, teacher, temperature, share, losses, gradient))
 #undef PARAMETERS

@@ -42,7 +42,7 @@ __device__ void max_pool(index_t count, Grid grid, const T* x, T* out, unsigned 
     }
 }
 #define PARAMETERS(T) (index_t count, Grid grid, const T* x, T* out, unsigned short* chosen)
-BOTH(max_pool, PARAMETERS, (count, grid, x, out, chosen))
+TYPED(max_pool, PARAMETERS, (count, grid, x, out, chosen))
 #undef PARAMETERS
 
 // Each number of the input gathers from the windows that hold it, in their order.
@@ -68,7 +68,7 @@ __device__ void max_pool_backward(
     }
 }
 #define PARAMETERS(T) (index_t count, Grid grid, const T* grad, const unsigned short* chosen, T* out)
-BOTH(max_pool_backward, PARAMETERS, (count, grid, grad, chosen, out))
+TYPED(max_pool_backward, PARAMETERS, (count, grid, grad, chosen, out))
 #undef PARAMETERS
 
 // Each pixel of x as four of images [height, width] of twice its size.
@@ -82,7 +82,7 @@ __device__ void upsample(index_t count, int channels, int height, int width, con
     }
 }
 #define PARAMETERS(T) (index_t count, int channels, int height, int width, const T* x, T* out)
-BOTH(upsample, PARAMETERS, (count, channels, height, width, x, out))
+TYPED(upsample, PARAMETERS, (count, channels, height, width, x, out))
 #undef PARAMETERS
 
 // The way back to images [height, width]: the sums of the four.
@@ -100,7 +100,7 @@ __device__ void upsample_backward(index_t count, int channels, int height, int w
     }
 }
 #define PARAMETERS(T) (index_t count, int channels, int height, int width, const T* grad, T* out)
-BOTH(upsample_backward, PARAMETERS, (count, channels, height, width, grad, out))
+TYPED(upsample_backward, PARAMETERS, (count, channels, height, width, grad, out))
 #undef PARAMETERS
 
 // share · Σ x (· y, where there is one) over the pixels of each image: [N, pixels, C] to [N, C].
@@ -121,7 +121,7 @@ __device__ void pixel_sums(int pixels, int channels, const T* x, const T* y, dou
         narrow((float)(sum * share), out + (index_t)blockIdx.y * channels + channel);
 }
 #define PARAMETERS(T) (int pixels, int channels, const T* x, const T* y, double share, T* out)
-BOTH(pixel_sums, PARAMETERS, (pixels, channels, x, y, share, out))
+TYPED(pixel_sums, PARAMETERS, (pixels, channels, x, y, share, out))
 #undef PARAMETERS
 
 // The gradient of an average: its share at every pixel.
@@ -134,7 +134,7 @@ __device__ void spread(index_t count, int pixels, int channels, const T* grad, f
     }
 }
 #define PARAMETERS(T) (index_t count, int pixels, int channels, const T* grad, float share, T* out)
-BOTH(spread, PARAMETERS, (count, pixels, channels, grad, share, out))
+TYPED(spread, PARAMETERS, (count, pixels, channels, grad, share, out))
 #undef PARAMETERS
 
 // Σ over the rows of a chunk of x [rows, columns]: partial sums [chunks, columns].
@@ -152,7 +152,7 @@ __device__ void column_sums(index_t rows, int columns, index_t chunk, const T* x
     if (threadIdx.y == 0 && column < columns) partial[(index_t)blockIdx.y * columns + column] = sum;
 }
 #define PARAMETERS(T) (index_t rows, int columns, index_t chunk, const T* x, double* partial)
-BOTH(column_sums, PARAMETERS, (rows, columns, chunk, x, partial))
+TYPED(column_sums, PARAMETERS, (rows, columns, chunk, x, partial))
 #undef PARAMETERS
 
 // The partial sums [chunks, count] of each number.

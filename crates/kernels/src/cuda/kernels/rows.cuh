@@ -22,7 +22,7 @@ __device__ void normalize_rows(int columns, const T* x, double length, T* out) {
     for (int k = threadIdx.x; k < columns; k += THREADS) narrow((float)((double)widen(x[k]) * factor), out + k);
 }
 #define PARAMETERS(T) (int columns, const T* x, double length, T* out)
-BOTH(normalize_rows, PARAMETERS, (columns, x, length, out))
+TYPED(normalize_rows, PARAMETERS, (columns, x, length, out))
 #undef PARAMETERS
 
 template <typename T>
@@ -38,5 +38,5 @@ __device__ void normalize_rows_gradient(int columns, const T* x, const T* grad, 
         narrow((float)(factor * ((double)widen(grad[k]) - (double)widen(x[k]) * along)), out + k);
 }
 #define PARAMETERS(T) (int columns, const T* x, const T* grad, double length, T* out)
-BOTH(normalize_rows_gradient, PARAMETERS, (columns, x, grad, length, out))
+TYPED(normalize_rows_gradient, PARAMETERS, (columns, x, grad, length, out))
 #undef PARAMETERS

@@ -26,7 +26,7 @@ __device__ void layer_norm(
 }
 #define PARAMETERS(T) \
     (int channels, const T* x, const float* weight, const float* bias, double eps, T* out, float* moments)
-BOTH(layer_norm, PARAMETERS, (channels, x, weight, bias, eps, out, moments))
+TYPED(layer_norm, PARAMETERS, (channels, x, weight, bias, eps, out, moments))
 #undef PARAMETERS
 
 // The gradient of x: scale · (g − mean(g) − x̂ · mean(g · x̂)) for g = grad · weight and the normalised row x̂.
@@ -52,7 +52,7 @@ __device__ void layer_norm_input(
 }
 #define PARAMETERS(T) \
     (int channels, const T* grad, const T* x, const float* weight, const float* moments, T* out)
-BOTH(layer_norm_input, PARAMETERS, (channels, grad, x, weight, moments, out))
+TYPED(layer_norm_input, PARAMETERS, (channels, grad, x, weight, moments, out))
 #undef PARAMETERS
 
 // Σ grad · x over the rows of a chunk, x normalised where there are moments: partial sums [chunks, columns].
@@ -76,7 +76,7 @@ __device__ void column_products(
 }
 #define PARAMETERS(T)                                                                                          \
     (index_t rows, int columns, index_t chunk, const T* grad, const T* x, const float* moments, double* partial)
-BOTH(column_products, PARAMETERS, (rows, columns, chunk, grad, x, moments, partial))
+TYPED(column_products, PARAMETERS, (rows, columns, chunk, grad, x, moments, partial))
 #undef PARAMETERS
 
 // residual + gain · x; the residual may be missing.
@@ -88,7 +88,7 @@ __device__ void layer_scale(index_t count, int channels, const T* x, const float
     }
 }
 #define PARAMETERS(T) (index_t count, int channels, const T* x, const float* gain, const T* residual, T* out)
-BOTH(layer_scale, PARAMETERS, (count, channels, x, gain, residual, out))
+TYPED(layer_scale, PARAMETERS, (count, channels, x, gain, residual, out))
 #undef PARAMETERS
 
 // The class token and then the patches [images, size − channels] of each image, plus positions [size].
@@ -106,7 +106,7 @@ __device__ void tokens(
 #define PARAMETERS(T)                                                                                            \
     (index_t count, int size, int channels, const T* patches, const float* class_token, const float* positions, \
      T* out)
-BOTH(tokens, PARAMETERS, (count, size, channels, patches, class_token, positions, out))
+TYPED(tokens, PARAMETERS, (count, size, channels, patches, class_token, positions, out))
 #undef PARAMETERS
 
 // Of each row of x [rows, outer] the `inner` numbers from `offset` on.
@@ -119,7 +119,7 @@ __device__ void take(index_t count, int inner, int outer, int offset, const T* x
     }
 }
 #define PARAMETERS(T) (index_t count, int inner, int outer, int offset, const T* x, T* out)
-BOTH(take, PARAMETERS, (count, inner, outer, offset, x, out))
+TYPED(take, PARAMETERS, (count, inner, outer, offset, x, out))
 #undef PARAMETERS
 
 // The way back: they stand where they were, among zeros.
@@ -133,7 +133,7 @@ __device__ void put(index_t count, int inner, int outer, int offset, const T* x,
     }
 }
 #define PARAMETERS(T) (index_t count, int inner, int outer, int offset, const T* x, T* out)
-BOTH(put, PARAMETERS, (count, inner, outer, offset, x, out))
+TYPED(put, PARAMETERS, (count, inner, outer, offset, x, out))
 #undef PARAMETERS
 
 // The rows of x [rows, inner] from `offset` on in rows of `outer` numbers, whose others stay as they are.
@@ -146,7 +146,7 @@ __device__ void insert(index_t count, int inner, int outer, int offset, const T*
     }
 }
 #define PARAMETERS(T) (index_t count, int inner, int outer, int offset, const T* x, T* out)
-BOTH(insert, PARAMETERS, (count, inner, outer, offset, x, out))
+TYPED(insert, PARAMETERS, (count, inner, outer, offset, x, out))
 #undef PARAMETERS
 
 // x [images, tokens, parts, heads, width] as [parts, images, heads, tokens, width].
@@ -168,7 +168,7 @@ __device__ void split_heads(index_t count, Heads of, const T* x, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) out[i] = x[place_in_x(i, of)];
 }
 #define PARAMETERS(T) (index_t count, Heads of, const T* x, T* out)
-BOTH(split_heads, PARAMETERS, (count, of, x, out))
+TYPED(split_heads, PARAMETERS, (count, of, x, out))
 #undef PARAMETERS
 
 template <typename T>
@@ -176,7 +176,7 @@ __device__ void join_heads(index_t count, Heads of, const T* x, T* out) {
     for (index_t i = first_index(); i < count; i += stride()) out[place_in_x(i, of)] = x[i];
 }
 #define PARAMETERS(T) (index_t count, Heads of, const T* x, T* out)
-BOTH(join_heads, PARAMETERS, (count, of, x, out))
+TYPED(join_heads, PARAMETERS, (count, of, x, out))
 #undef PARAMETERS
 
 // The probabilities of rows of scores, a block for each: softmax(scale · s).
@@ -194,7 +194,7 @@ __device__ void probabilities(int tokens, const float* scores, float scale, T* o
         narrow(expf((scores[k] - (float)largest) * scale) * share, out + k);
 }
 #define PARAMETERS(T) (int tokens, const float* scores, float scale, T* out)
-BOTH(probabilities, PARAMETERS, (tokens, scores, scale, out))
+TYPED(probabilities, PARAMETERS, (tokens, scores, scale, out))
 #undef PARAMETERS
 
 // From the gradients g of probabilities p to those of the scores under them: scale · p · (g − Σ p · g).
@@ -210,5 +210,5 @@ __device__ void score_gradient(int tokens, const T* probabilities, const float* 
         narrow(scale * widen(probabilities[k]) * (gradients[k] - mean), out + k);
 }
 #define PARAMETERS(T) (int tokens, const T* probabilities, const float* gradients, float scale, T* out)
-BOTH(score_gradient, PARAMETERS, (tokens, probabilities, gradients, scale, out))
+TYPED(score_gradient, PARAMETERS, (tokens, probabilities, gradients, scale, out))
 #undef PARAMETERS

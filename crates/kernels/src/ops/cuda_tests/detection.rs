@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{Bf16Support, LONG, SHORT, check, nearest_bf16, to_gpu};
+use super::check::{HalfSupport, LONG, SHORT, check, nearest_half, to_gpu};
 use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, numbers, relative_error};
 use crate::ops::*;
@@ -54,16 +54,16 @@ fn terms(maps: &[Value], targets: &[Vec<TargetBox>]) -> Vec<f64> {
 #[ignore = "asks for a GPU"]
 fn cuda_detection_loss() {
     // Gradients are rounded once, when they are written.
-    let half = Bf16Support { f32: &[], roundings: &[0, 1, 1, 1, 1, 1, 1] };
+    let half = HalfSupport { f32: &[], roundings: &[0, 1, 1, 1, 1, 1, 1] };
     let maps = maps(3);
     for counts in [[30, 0, 9], [0, 0, 0], [1, 2, 3]] {
         let targets = counts.map(objects).to_vec();
         check(&format!("detection loss of {counts:?}"), &maps, LONG, &half, &|tape, maps| {
             Ok(detection_loss(tape, &levels(maps), &targets, &GAINS)?.total)
         });
-        let rounded: Vec<Tensor> = maps.iter().map(nearest_bf16).collect();
+        let rounded: Vec<Tensor> = maps.iter().map(nearest_half).collect();
         let exact = terms(&constants(&rounded, Tensor::clone), &targets);
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
             let found = terms(&constants(&rounded, |map| to_gpu(map, dtype)), &targets);
             let close = |(found, exact): (&f64, &f64)| (found - exact).abs() <= 1e-7 * exact;
             assert!(found.iter().zip(&exact).all(close), "{counts:?}: {found:?} for {exact:?}");
@@ -110,9 +110,9 @@ fn cuda_detection_gradients_of_some_maps() {
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_detections_are_decoded() {
-    let maps: Vec<Tensor> = maps(2).iter().map(nearest_bf16).collect();
+    let maps: Vec<Tensor> = maps(2).iter().map(nearest_half).collect();
     let exact = decode(&levels(&constants(&maps, Tensor::clone))).unwrap();
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
         let found = decode(&levels(&constants(&maps, |map| to_gpu(map, dtype)))).unwrap();
         for (found, exact) in [(found.boxes, &exact.boxes), (found.scores, &exact.scores)] {
             assert!(relative_error(&found.to_device(&Device::Cpu).unwrap(), exact) <= SHORT);

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{PassThrough, ROUNDING, SHORT, gpu, nearest_bf16, one, to_gpu};
+use super::check::{HALVES, PassThrough, SHORT, gpu, nearest_half, one, rounding, to_gpu};
 use crate::autograd::Tape;
 use crate::ops::testing::{normal, numbers, relative_error};
 use crate::ops::*;
@@ -11,7 +11,7 @@ use crate::random::{Purpose, Stream};
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_draws_are_those_of_the_cpu() {
-    let x = nearest_bf16(&normal("x", &[7, 45])).to_dtype(DType::F32).unwrap();
+    let x = nearest_half(&normal("x", &[7, 45])).to_dtype(DType::F32).unwrap();
     let run = |x: Tensor| {
         let stream = |sample| Stream::new(1, Purpose::Dropout, 2, sample);
         let mut streams: Vec<Stream> = (0..7).map(stream).collect();
@@ -30,11 +30,13 @@ fn cuda_draws_are_those_of_the_cpu() {
     let expected = run(x.clone());
     let found = run(to_gpu(&x, DType::F32));
     assert_eq!(found.map(|tensor| numbers(&tensor)), expected.each_ref().map(numbers));
-    for (found, expected) in run(to_gpu(&x, DType::BF16)).iter().zip(&expected) {
-        let dropped = |tensor: &Tensor| numbers(tensor).iter().map(|x| *x == 0.0).collect::<Vec<_>>();
-        assert_eq!(dropped(found), dropped(expected));
-        // Two of the four factors are 2, which is exact.
-        assert!(relative_error(found, expected) <= 2.0 * ROUNDING + SHORT);
+    for dtype in HALVES {
+        for (found, expected) in run(to_gpu(&x, dtype)).iter().zip(&expected) {
+            let dropped = |tensor: &Tensor| numbers(tensor).iter().map(|x| *x == 0.0).collect::<Vec<_>>();
+            assert_eq!(dropped(found), dropped(expected));
+            // Two of the four factors are 2, which is exact.
+            assert!(relative_error(found, expected) <= 2.0 * rounding(dtype) + SHORT);
+        }
     }
 }
 

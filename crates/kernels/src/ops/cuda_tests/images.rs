@@ -4,7 +4,7 @@ use std::slice::from_ref;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{Bf16Support, LONG, SHORT, check, gpu};
+use super::check::{HalfSupport, LONG, SHORT, check, gpu};
 use crate::ops::testing::{normal, relative_error};
 use crate::ops::*;
 
@@ -12,19 +12,19 @@ use crate::ops::*;
 #[ignore = "asks for a GPU"]
 fn cuda_elementwise() {
     let x = normal("x", &[3, 4, 5, 37]);
-    let once = Bf16Support { f32: &[], roundings: &[1, 1] };
+    let once = HalfSupport { f32: &[], roundings: &[1, 1] };
     for kind in [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid, Activation::Gelu]
     {
         check(&format!("{kind:?}"), from_ref(&x), SHORT, &once, &|tape, x| activation(tape, &x[0], kind));
     }
-    let sum = Bf16Support { f32: &[], roundings: &[1, 0, 0] };
+    let sum = HalfSupport { f32: &[], roundings: &[1, 0, 0] };
     check("sum", &[x.clone(), normal("y", &[3, 4, 5, 37])], 0.0, &sum, &|tape, x| add(tape, &x[0], &x[1]));
     // Doubling is exact.
     check("a sum of one", from_ref(&x), 0.0, &once, &|tape, x| {
         let twice = add(tape, &x[0], &x[0])?;
         add(tape, &twice, &x[0])
     });
-    let half = Bf16Support { f32: &[], roundings: &[1, 1, 1] };
+    let half = HalfSupport { f32: &[], roundings: &[1, 1, 1] };
     check("scale", &[x, normal("scale", &[3, 37])], LONG, &half, &|tape, x| {
         scale_channels(tape, &x[0], &x[1])
     });
@@ -43,10 +43,10 @@ fn cuda_pooling() {
         let window = Window { kernel, stride, padding };
         // One pixel may be the maximum of several windows, whose gradients are added. Of equal values the first
         // counts, on both sides.
-        let half = Bf16Support { f32: &[], roundings: &[0, 1] };
+        let half = HalfSupport { f32: &[], roundings: &[0, 1] };
         check(&format!("{window:?}"), from_ref(&x), 0.0, &half, &|tape, x| max_pool2d(tape, &x[0], window));
     }
-    let half = Bf16Support { f32: &[], roundings: &[1, 1] };
+    let half = HalfSupport { f32: &[], roundings: &[1, 1] };
     check("average", &[x], SHORT, &half, &|tape, x| global_average_pool(tape, &x[0]));
 }
 
@@ -55,9 +55,9 @@ fn cuda_pooling() {
 fn cuda_channels_side_by_side() {
     // Copies are exact; the sum of two gradients of one part is rounded once.
     let parts = [normal("a", &[3, 4, 5, 7]), normal("b", &[3, 4, 5, 1]), normal("c", &[3, 4, 5, 33])];
-    let half = Bf16Support { f32: &[], roundings: &[0, 0, 0, 0] };
+    let half = HalfSupport { f32: &[], roundings: &[0, 0, 0, 0] };
     check("concatenation", &parts, 0.0, &half, &|tape, x| concat(tape, &x.iter().collect::<Vec<_>>()));
-    let half = Bf16Support { f32: &[], roundings: &[0, 1] };
+    let half = HalfSupport { f32: &[], roundings: &[0, 1] };
     for (groups, sizes) in [(1, [20, 7, 9]), (3, [4, 7, 1])] {
         check("split", from_ref(&normal("x", &[3, 4, 5, 36])), SHORT, &half, &|tape, x| {
             let parts = split_channels(tape, &x[0], groups, &sizes)?;
@@ -69,7 +69,7 @@ fn cuda_channels_side_by_side() {
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_upsampling() {
-    let half = Bf16Support { f32: &[], roundings: &[0, 1] };
+    let half = HalfSupport { f32: &[], roundings: &[0, 1] };
     check("twice the size", from_ref(&normal("x", &[3, 4, 5, 37])), SHORT, &half, &|tape, x| {
         upsample_nearest(tape, &x[0])
     });
@@ -81,9 +81,9 @@ fn cuda_linear() {
     // The product is rounded before the bias is added.
     for (rows, inputs, outputs) in [(5, 70, 33), (1, 4, 2), (32, 512, 10)] {
         let inputs = [normal("x", &[rows, inputs]), normal("w", &[outputs, inputs]), normal("b", &[outputs])];
-        let half = Bf16Support { f32: &[1, 2], roundings: &[2, 1, 0, 0] };
+        let half = HalfSupport { f32: &[1, 2], roundings: &[2, 1, 0, 0] };
         check("linear", &inputs, LONG, &half, &|tape, x| linear(tape, &x[0], &x[1], Some(&x[2])));
-        let half = Bf16Support { f32: &[1], roundings: &[1, 1, 0] };
+        let half = HalfSupport { f32: &[1], roundings: &[1, 1, 0] };
         check("linear without bias", &inputs[..2], LONG, &half, &|tape, x| linear(tape, &x[0], &x[1], None));
     }
 }
@@ -126,11 +126,11 @@ fn convolutions(cases: &[Convolution]) {
         // Where cuDNN has no algorithm, the input's gradient is a sum of rounded patches. The gradients of
         // depthwise and product weights are written as f32; cuDNN writes those of others as bf16.
         let of_weight = if groups == inputs || kernel == [1, 1] && stride == [1, 1] { 0 } else { 1 };
-        let half = Bf16Support { f32: &[1], roundings: &[1, 2, of_weight] };
+        let half = HalfSupport { f32: &[1], roundings: &[1, 2, of_weight] };
         check(&what, &[x.clone(), weight.clone()], LONG, &half, &|tape, x| {
             conv2d(tape, &x[0], &x[1], None, window, groups)
         });
-        let half = Bf16Support { f32: &[1, 2], roundings: &[2, 2, of_weight, 0] };
+        let half = HalfSupport { f32: &[1, 2], roundings: &[2, 2, of_weight, 0] };
         check(&format!("{what}, a bias"), &[x, weight, bias], LONG, &half, &|tape, x| {
             conv2d(tape, &x[0], &x[1], Some(&x[2]), window, groups)
         });

@@ -4,13 +4,13 @@ use std::slice::from_ref;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{Bf16Support, LONG, SHORT, check, gpu, nearest_bf16, on_device_of, to_gpu};
+use super::check::{HalfSupport, LONG, SHORT, check, gpu, nearest_half, on_device_of, to_gpu};
 use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, relative_error};
 use crate::ops::*;
 
 /// Only the gradient of a loss is rounded, and once more when it is multiplied with the gradient from above.
-const OF_SCORES: Bf16Support = Bf16Support { f32: &[], roundings: &[0, 2] };
+const OF_SCORES: HalfSupport = HalfSupport { f32: &[], roundings: &[0, 2] };
 
 #[test]
 #[ignore = "asks for a GPU"]
@@ -21,7 +21,7 @@ fn cuda_losses_and_probabilities() {
         check("cross-entropy", from_ref(&logits), LONG, &OF_SCORES, &|tape, x| {
             Ok(cross_entropy(tape, &x[0], &labels, smoothing)?.0)
         });
-        let logits = nearest_bf16(&logits);
+        let logits = nearest_half(&logits);
         let run = |logits: Tensor| {
             let value = Value::constant(logits.clone());
             let losses =
@@ -29,7 +29,7 @@ fn cuda_losses_and_probabilities() {
             (losses, softmax(&logits).unwrap().to_device(&Device::Cpu).unwrap())
         };
         let (expected, exact) = run(logits.to_dtype(DType::F32).unwrap());
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
             let (losses, probabilities) = run(to_gpu(&logits, dtype));
             let close = |(loss, expected): (&f64, &f64)| (loss - expected).abs() <= 1e-12 * expected;
             assert!(losses.iter().zip(&expected).all(close), "{losses:?} for {expected:?}");
@@ -52,7 +52,7 @@ fn cuda_losses_and_probabilities() {
 #[ignore = "asks for a GPU"]
 fn cuda_cosines_and_their_losses() {
     let mut rows = normal("x", &[6, 300]);
-    let half = Bf16Support { f32: &[], roundings: &[1, 1] };
+    let half = HalfSupport { f32: &[], roundings: &[1, 1] };
     check("rows of a length", &[rows.clone()], SHORT, &half, &|tape, x| normalize_rows(tape, &x[0], 16.0));
     rows = (normal("scores", &[6, 9]).tanh().unwrap() * 12.0).unwrap();
     let targets: Vec<Mixture> =
@@ -74,13 +74,13 @@ fn cuda_cosines_and_their_losses() {
             check(name, from_ref(&rows), LONG, &OF_SCORES, &|tape, x| {
                 Ok(class_loss(tape, &x[0], &targets, loss)?.mean)
             });
-            let scores = nearest_bf16(&rows);
+            let scores = nearest_half(&rows);
             let each = |scores: Tensor| {
                 let value = Value::constant(scores);
                 class_loss(&mut Tape::new(), &value, &targets, loss).unwrap().rows.wait().unwrap()
             };
             let exact = each(scores.to_dtype(DType::F64).unwrap());
-            for dtype in [DType::F32, DType::BF16] {
+            for dtype in [DType::F32, DType::BF16, DType::F16] {
                 let found = each(to_gpu(&scores, dtype));
                 let close = |(x, y): (&f64, &f64)| (x - y).abs() <= 1e-12 * y.abs().max(1.0);
                 assert!(found.iter().zip(&exact).all(close), "{name}: {found:?} for {exact:?}");
@@ -100,16 +100,16 @@ fn cuda_losses_of_labels_and_of_teachers() {
     });
     let teacher = (normal("teacher", &[5, 7]) * 3.0).unwrap();
     // Two rounded gradients are added, weighted by their shares.
-    let half = Bf16Support { f32: &[], roundings: &[0, 3] };
+    let half = HalfSupport { f32: &[], roundings: &[0, 3] };
     check("a blend with a teacher's", from_ref(&logits), LONG, &half, &|tape, x| {
         let teacher = on_device_of(x[0].tensor(), &teacher);
         let taught = distillation(tape, &x[0], &teacher, 2.0)?;
         let told = cross_entropy(tape, &x[0], &[1, 0, 6, 3, 2], 0.1)?.0;
         blend_losses(tape, &told, &taught, 0.3)
     });
-    let logits = nearest_bf16(&logits);
+    let logits = nearest_half(&logits);
     let exact = sigmoid(&logits).unwrap();
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
         let found = sigmoid(&to_gpu(&logits, dtype)).unwrap().to_device(&Device::Cpu).unwrap();
         assert!(relative_error(&found, &exact) <= SHORT);
     }

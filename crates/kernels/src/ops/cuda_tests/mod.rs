@@ -1,4 +1,4 @@
-//! Every CUDA operation against its CPU half, in f32 and in bf16. These tests need a GPU, or the emulated one of
+//! Every CUDA operation against its CPU half, in f32, bf16 and f16. These tests need a GPU, or the emulated one of
 //! tests/cuda/emulated: `cuda/cargo test --lib -- --ignored cuda`.
 
 mod check;

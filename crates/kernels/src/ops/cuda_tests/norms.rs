@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::check::{
-    Bf16Support, LONG, Op, PassThrough, ROUNDING, SHORT, check, gpu, nearest_bf16, on_device_of, one, to_gpu,
+    HalfSupport, LONG, Op, PassThrough, SHORT, check, gpu, nearest_half, on_device_of, one, rounding, to_gpu,
 };
 use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, numbers, relative_error};
@@ -39,7 +39,7 @@ fn cuda_batch_norm() {
                     (true, Activation::None) => &[1, 1, 0, 0, 0],
                     (true, _) => &[1, 3, 2, 2, 1],
                 };
-                let half = Bf16Support { f32: &[1, 2], roundings };
+                let half = HalfSupport { f32: &[1, 2], roundings };
                 let training = |tape: &mut Tape, x: &[Value]| {
                     Ok(batch_norm_training(tape, &x[0], &x[1], &x[2], 1e-5, kind, x.get(3))?.0)
                 };
@@ -57,7 +57,7 @@ fn cuda_batch_norm() {
 
 /// Residuals shifted so that the result is just below 6. bf16 rounds it to 6, where ReLU6 passes no gradient.
 fn clear_of_six(inputs: &[Tensor], op: Op) -> Vec<Tensor> {
-    let mut inputs: Vec<Tensor> = inputs.iter().map(nearest_bf16).collect();
+    let mut inputs: Vec<Tensor> = inputs.iter().map(nearest_half).collect();
     if let Some(residual) = inputs.get(3) {
         let constants: Vec<Value> = inputs.iter().cloned().map(Value::constant).collect();
         let output = numbers(op(&mut Tape::new(), &constants).unwrap().tensor());
@@ -73,8 +73,8 @@ fn clear_of_six(inputs: &[Tensor], op: Op) -> Vec<Tensor> {
 #[test]
 #[ignore = "asks for a GPU"]
 fn cuda_batch_norm_of_constants_and_its_statistics() {
-    let inputs = [normal("x", &[3, 4, 5, 6]), normal("w", &[6]), normal("b", &[6])].map(|x| nearest_bf16(&x));
-    let weights = nearest_bf16(&normal("weights", &[3, 4, 5, 6]));
+    let inputs = [normal("x", &[3, 4, 5, 6]), normal("w", &[6]), normal("b", &[6])].map(|x| nearest_half(&x));
+    let weights = nearest_half(&normal("weights", &[3, 4, 5, 6]));
     let run = |device: &Device, dtype: DType, leaf: usize| {
         let place = |tensor, dtype| match device {
             Device::Cpu => on_device_of(&one(), tensor),
@@ -98,9 +98,9 @@ fn cuda_batch_norm_of_constants_and_its_statistics() {
     };
     for leaf in 0..3 {
         let [cpu, mean, running] = run(&Device::Cpu, DType::F32, leaf);
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
             let [found, other_mean, other] = run(&gpu(), dtype, leaf);
-            let rounded = if found.dtype() == DType::BF16 { ROUNDING } else { 0.0 };
+            let rounded = rounding(found.dtype());
             assert!(relative_error(&found, &cpu) <= LONG + rounded);
             assert!(relative_error(&other_mean, &mean) <= SHORT && relative_error(&other, &running) <= SHORT);
         }

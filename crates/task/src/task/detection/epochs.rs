@@ -50,6 +50,7 @@ mod tests {
             train,
             validation: Some(validation),
             best: true,
+            skipped_steps: None,
         };
         let second = EpochRow { epoch: 2, lr: 0.01, bias_lr: None, validation: None, ..first.clone() };
         let [file] = &files(&[first, second])[..] else { panic!("one file") };

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Method;
-use crate::cuda::{Engine, address, arguments};
+use crate::cuda::{Engine, address, arguments, kernel};
 use crate::error::Result;
 use crate::ops::conv2d::geometry::ConvGeometry;
 
@@ -14,8 +14,7 @@ pub fn packed(geometry: &ConvGeometry, weight: &Tensor, dtype: DType) -> Result<
     if (a == 1 || b == 1) && dtype == DType::F32 {
         return Ok(weight.clone());
     }
-    let name = if dtype == DType::F32 { "swap_axes_f32" } else { "swap_axes_to_bf16" };
-    swapped(name, weight, dtype, [outer, a, b])
+    swapped(&kernel("swap_axes_to", dtype)?, weight, dtype, [outer, a, b])
 }
 
 /// The inverse, for gradients; in f32.
@@ -25,8 +24,11 @@ pub fn unpacked(geometry: &ConvGeometry, weight: &Tensor) -> Result<Tensor> {
     if (a == 1 || b == 1) && weight.dtype() == DType::F32 {
         return Ok(weight.reshape(shape.as_slice())?);
     }
-    let name = if weight.dtype() == DType::F32 { "swap_axes_f32" } else { "swap_axes_to_f32" };
-    Ok(swapped(name, weight, DType::F32, [outer, b, a])?.reshape(shape.as_slice())?)
+    let name = match weight.dtype() {
+        DType::F32 => kernel("swap_axes_to", DType::F32)?,
+        other => kernel("swap_axes_from", other)?,
+    };
+    Ok(swapped(&name, weight, DType::F32, [outer, b, a])?.reshape(shape.as_slice())?)
 }
 
 /// Transposes weights from [outer, a, b] to [outer, b, a].
