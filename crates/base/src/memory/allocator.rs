@@ -34,12 +34,14 @@ struct MemoryInUse {
 }
 
 impl MemoryInUse {
-    const NONE: Self = Self {
-        large: AtomicIsize::new(0),
-        small: AtomicIsize::new(0),
-        counts_small: AtomicBool::new(false),
-        peak: AtomicIsize::new(0),
-    };
+    const fn none() -> Self {
+        Self {
+            large: AtomicIsize::new(0),
+            small: AtomicIsize::new(0),
+            counts_small: AtomicBool::new(false),
+            peak: AtomicIsize::new(0),
+        }
+    }
 
     fn change_large(&self, bytes: isize) {
         let large = self.large.fetch_add(bytes, Relaxed) + bytes;
@@ -65,7 +67,7 @@ impl CachingAllocator {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         let kept = CachedRegions { free: FreeBlocks::new(), used: BTreeMap::new(), regions: 0 };
-        Self { regions: Mutex::new(kept), in_use: MemoryInUse::NONE }
+        Self { regions: Mutex::new(kept), in_use: MemoryInUse::none() }
     }
 
     /// The bytes of large blocks in use. Resets the peak, and counts small blocks from now on.

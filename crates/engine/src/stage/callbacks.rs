@@ -17,6 +17,9 @@ use crate::train::{EpochRow, StepReport, TrainCallbacks, TrainCheckpoint, TrainC
 const TENSORS: &str = "tensors.safetensors";
 const POSITION: &str = "position.toml";
 
+/// The tables of a task for these epochs.
+type EpochFiles<'a> = Box<dyn Fn(&[EpochRow]) -> Vec<TaskFile> + 'a>;
+
 pub struct StageCallbacks<'a> {
     context: &'a StageContext<'a>,
     dataset: &'a Dataset,
@@ -28,7 +31,7 @@ pub struct StageCallbacks<'a> {
     /// The metrics of the task in each epoch.
     metrics: &'static [Metric],
     /// The task's own tables of the epochs.
-    epoch_files: Box<dyn Fn(&[EpochRow]) -> Vec<TaskFile> + 'a>,
+    epoch_files: EpochFiles<'a>,
     pace: StepTimer,
     last_checkpoint: f64,
 }
