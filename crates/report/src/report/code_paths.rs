@@ -8,7 +8,8 @@ code_paths! {
     RECOGNITION_PICTURES = "recognition_pictures", 1;
     /// For evaluations that compare boxes: curves by class, matrices with a background, boxes on images.
     /// 2: sheets of evaluated images, and `results.csv`.
-    BOX_PICTURES = "box_pictures", 2;
+    /// 3: `ground_truth_coco.json`.
+    BOX_PICTURES = "box_pictures", 3;
     /// Names in CSV files that a spreadsheet would execute are written as text.
     TEXT_CELLS = "text_cells", 1;
 }

@@ -1,5 +1,6 @@
 //! The tables and figures of an evaluation: curves by class, and the confusion matrix with the background.
 
+use super::predictions::GROUND_TRUTH;
 use crate::error::Result;
 use crate::metrics::detection::{
     CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, ClassDetectionScores, DetectionConfusion,
@@ -59,10 +60,11 @@ const CURVES: [CurveKind; 4] = [
 ];
 
 /// The names of the files that reports link.
-pub const FILES: [&str; 27] = [
+pub const FILES: [&str; 28] = [
     "predictions.csv",
     "predictions_coco.json",
     "predictions_coco_ids.json",
+    GROUND_TRUTH,
     "results.csv",
     "confusion_matrix.csv",
     "confusion_matrix.svg",

@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::targets::ground_truth;
+use crate::data::Sample;
 use crate::error::Result;
-use crate::metrics::detection::Detection;
+use crate::metrics::detection::{Detection, GroundTruth};
 use crate::report::{ImageBox, ImageBoxes, boxes_csv, boxes_json, coco_results};
 use crate::task::{OutputDescription, TaskFile};
 
@@ -78,4 +80,45 @@ pub fn files<'a>(
         TaskFile::new("predictions_coco.json", coco_results(&numbered, &ids)?),
         TaskFile::new("predictions_coco_ids.json", format!("{index:#}\n")),
     ])
+}
+
+/// The objects of evaluated images, as a file of COCO: with the ids of [`files`], so that pycocotools computes the scores
+/// from a run directory alone. An object marked difficult has `ignore`.
+pub fn ground_truth_file<'a>(
+    classes: &[String],
+    predictions: impl Iterator<Item = (&'a Sample, &'a FoundObjects)>,
+) -> TaskFile {
+    let (mut images, mut annotations) = (Vec::new(), Vec::new());
+    for (image, (sample, FoundObjects { size, .. })) in (1u64..).zip(predictions) {
+        let [width, height] = size;
+        images.push(json!({ "id": image, "file_name": sample.path, "width": width, "height": height }));
+        for object in ground_truth(sample, *size) {
+            annotations.push(annotation(annotations.len() as u64 + 1, image, &object));
+        }
+    }
+    let categories: Vec<_> =
+        (1u64..).zip(classes).map(|(id, name)| json!({ "id": id, "name": name })).collect();
+    let lines = |rows: &[Value]| rows.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n");
+    let text = format!(
+        "{{\"images\": [\n{}\n], \"categories\": [\n{}\n], \"annotations\": [\n{}\n]}}\n",
+        lines(&images),
+        lines(&categories),
+        lines(&annotations)
+    );
+    TaskFile::new(GROUND_TRUTH, text)
+}
+
+pub const GROUND_TRUTH: &str = "ground_truth_coco.json";
+
+fn annotation(id: u64, image: u64, object: &GroundTruth) -> Value {
+    let GroundTruth { class, corners: [left, top, right, bottom], area, crowd, ignored } = *object;
+    json!({
+        "id": id,
+        "image_id": image,
+        "category_id": class + 1,
+        "bbox": [left, top, right - left, bottom - top],
+        "area": area,
+        "iscrowd": u8::from(crowd),
+        "ignore": u8::from(ignored),
+    })
 }

@@ -58,7 +58,7 @@ fn pixels(area: &BoxArea, [width, height]: [f64; 2]) -> [f64; 4] {
 }
 
 /// The objects of a sample in pixels of its picture.
-fn ground_truth(sample: &Sample, size: [u32; 2]) -> Vec<GroundTruth> {
+pub fn ground_truth(sample: &Sample, size: [u32; 2]) -> Vec<GroundTruth> {
     let object = |object: &LabelledBox| GroundTruth {
         class: object.class,
         corners: pixels(&object.area, size.map(f64::from)),

@@ -229,7 +229,11 @@ impl Task for Detection {
     }
 
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
-        predictions::files(&self.classes, predictions.iter().map(|(sample, found)| (&sample.path, found)))
+        let found = predictions.iter().map(|(sample, found)| (&sample.path, found));
+        let mut files = predictions::files(&self.classes, found)?;
+        let truth = predictions.iter().map(|(sample, found)| (*sample, found));
+        files.push(predictions::ground_truth_file(&self.classes, truth));
+        Ok(files)
     }
 
     fn document(&self, meter: &DetectionMeter) -> Result<Json> {

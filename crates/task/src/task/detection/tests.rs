@@ -136,6 +136,28 @@ fn a_report_links_every_file_of_a_stage() {
 }
 
 #[test]
+fn an_evaluation_has_the_objects_that_its_scores_count() {
+    let (task, dataset) = (detection(), dataset());
+    let predicted = task.predict(&outputs(), &letterboxed(&dataset)).unwrap().pop().unwrap();
+    let files = task.predictions_files(vec![(&dataset.samples[0], predicted)]).unwrap();
+    let file = files.iter().find(|file| file.name == "ground_truth_coco.json").unwrap();
+    let truth: serde_json::Value = serde_json::from_slice(&file.bytes).unwrap();
+    let ids: serde_json::Value = serde_json::from_slice(&files[2].bytes).unwrap();
+    assert_eq!((&truth["images"], &truth["categories"]), (&ids["images"], &ids["categories"]));
+    let fields = |at: usize| {
+        let object = &truth["annotations"][at];
+        (object["id"].clone(), object["category_id"].clone(), object["bbox"].clone(), object["area"].clone())
+    };
+    let expected = serde_json::json!([2, 2, [100.0, 40.0, 50.0, 50.0], 2500.0]);
+    let (id, category, area_box, area) = fields(1);
+    assert_eq!(serde_json::json!([id, category, area_box, area]), expected);
+    let marks = |name: &str| -> Vec<u64> {
+        truth["annotations"].as_array().unwrap().iter().map(|object| object[name].as_u64().unwrap()).collect()
+    };
+    assert_eq!((marks("iscrowd"), marks("ignore")), (vec![0, 0, 0, 1, 0], vec![0, 0, 0, 0, 1]));
+}
+
+#[test]
 fn a_checkpoint_holds_the_meter() {
     let (task, dataset) = (detection(), dataset());
     let mut meter = task.validation_meter();
