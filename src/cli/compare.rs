@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::report::{self, Column, RunComparison};
-use defrost::run::{self, AveragedSettings, RunDirectory};
+use defrost::report::{self, Column, RunComparison, Svg};
+use defrost::run::{self, AveragedSettings, CompareOptions, ComparedSheet, RunDirectory};
 use defrost::{Error, Result, store};
 use serde_json::json;
 
@@ -12,7 +12,9 @@ use super::console::shown;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: defrost compare turtle-compare.toml --out comparison")]
+#[command(after_help = "Examples:
+  defrost compare turtle-compare.toml --out comparison
+  defrost compare shadow-ablation.toml --baseline freeze_0 --metrics ap50,ap50/*,ap_small,best_f1 --out comparison")]
 pub struct Args {
     /// Runs: paths, first digits of ids, names (their latest run) or pipeline files (of one with a matrix, all runs).
     /// `NAME/LABEL` is a labelled run of a name, and `NAME/*` all of them
@@ -21,9 +23,24 @@ pub struct Args {
     /// Also average over this setting, besides `seed`: a dotted path such as `data.turtles.split.seed`
     #[arg(long, value_name = "PATH")]
     over: Vec<String>,
-    /// Write `compare.svg`, `.png`, `.html`, `.csv` and `.json` to this folder
+    /// Also show how the other rows differ from the row with this label, over the seeds that both have
+    #[arg(long, value_name = "LABEL")]
+    baseline: Option<String>,
+    /// Show these metrics: `ap50`, `training/ap50`, `ap50/car` (a class), `ap50/*`, `seconds_per_epoch`, …
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    metrics: Vec<String>,
+    /// Compare pictures and metrics of this evaluate stage. By default, the first of the validation split
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Write tables, figures and a page to this folder: `compare.html`, `.csv`, `.json`, `.svg`, `.png`, and more
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The number of images to draw with the predictions of each row, those with the most different ones first
+    #[arg(long, value_name = "COUNT", default_value_t = 12, requires = "out")]
+    images_shown: usize,
+    /// The folder of these images, if it is no longer where the runs found it
+    #[arg(long, value_name = "DIR", requires = "out")]
+    images: Option<PathBuf>,
     #[command(flatten)]
     folder: RunsOptions,
 }
@@ -39,9 +56,20 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         runs.retain(|run| !named(run));
         arguments.push(runs);
     }
-    let overlay = run::compare_runs(&arguments, &AveragedSettings::over(&args.over))?;
+    let options = CompareOptions {
+        baseline: args.baseline.clone(),
+        metrics: args.metrics.clone(),
+        evaluation: args.stage.clone(),
+    };
+    let overlay = run::compare_runs(&arguments, &AveragedSettings::over(&args.over), &options)?;
     let columns = overlay.columns();
     console.say(table(&overlay, &columns));
+    let differences = overlay.difference_columns();
+    if let Some(baseline) = overlay.baseline.as_ref().filter(|_| !differences.is_empty()) {
+        console.say(format!("\n\x1b[1mminus {}\x1b[0m", shown(baseline)));
+        console.say(table(&overlay, &differences));
+        console.status(RunComparison::DIFFERENCES.to_owned());
+    }
     overlay.advice().iter().for_each(|advice| console.status(shown(advice)));
     for run in overlay.groups.iter().flat_map(|group| &group.runs).filter(|run| run.state != "complete") {
         console.warn(format!("{}/{} is {}: its results so far are compared", run.name, run.id, run.state));
@@ -51,7 +79,16 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let mut document = json!(overlay);
     document["of_machine"] = json!(machine);
     if let Some(folder) = &args.out {
-        document["files"] = json!(write(folder, &overlay, &document)?);
+        let drawn = run::compared_sheets(&overlay, args.images.as_deref(), args.images_shown);
+        let sheets = match drawn {
+            // An explicit folder must be right.
+            Err(error) if args.images.is_none() => {
+                console.warn(format!("no images are drawn: {error}"));
+                Vec::new()
+            }
+            drawn => drawn?,
+        };
+        document["files"] = json!(write(folder, &overlay, &document, &sheets)?);
         console.say(format!("written to {}", shown(folder.display())));
     }
     if console.json() {
@@ -64,16 +101,35 @@ fn write(
     folder: &std::path::Path,
     overlay: &RunComparison,
     document: &serde_json::Value,
+    sheets: &[ComparedSheet],
 ) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
-    let picture = report::comparison_svg(overlay);
-    let files = [
-        ("compare.svg", picture.document().into_bytes()),
-        ("compare.png", report::png(&picture)?),
-        ("compare.html", report::comparison_html(overlay).into_bytes()),
-        ("compare.csv", report::comparison_csv(overlay).into_bytes()),
-        ("compare.json", format!("{document:#}\n").into_bytes()),
-    ];
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut figures = Vec::new();
+    for curves in report::group_curves(overlay) {
+        files.push((format!("{}.csv", curves.file), report::group_curves_csv(&curves).into_bytes()));
+        figures.push((curves.file, report::group_curves_svg(&overlay.title, &curves)));
+    }
+    if let Some(matrices) = report::group_matrices(overlay) {
+        figures.push(("confusion_matrices", matrices.picture(&overlay.title)));
+        figures.extend(
+            matrices.differences(&overlay.title).map(|picture| ("confusion_matrix_differences", picture)),
+        );
+    }
+    let page = {
+        let figures: Vec<Svg> = figures.iter().map(|(_, figure)| figure.clone()).collect();
+        let sheets: Vec<Vec<u8>> = sheets.iter().map(|sheet| sheet.jpeg.clone()).collect();
+        report::comparison_html(overlay, &figures, &sheets)
+    };
+    figures.insert(0, ("compare", report::comparison_svg(overlay)));
+    for (name, figure) in figures {
+        files.push((format!("{name}.svg"), figure.document().into_bytes()));
+        files.push((format!("{name}.png"), report::png(&figure)?));
+    }
+    files.extend(sheets.iter().map(|sheet| (sheet.name.clone(), sheet.jpeg.clone())));
+    files.push(("compare.html".to_owned(), page.into_bytes()));
+    files.push(("compare.csv".to_owned(), report::comparison_csv(overlay).into_bytes()));
+    files.push(("compare.json".to_owned(), format!("{document:#}\n").into_bytes()));
     let mut written = Vec::new();
     for (name, bytes) in files {
         let path = folder.join(name);

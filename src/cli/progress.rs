@@ -83,7 +83,7 @@ impl Drop for Screen {
 impl Screen {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { name, run_dir, stages, tasks } => {
+            Event::RunStarted { name, run_dir, stages, tasks, .. } => {
                 self.say(&format!("\x1b[1m{}\x1b[0m in {}", shown(name), shown(run_dir)));
                 self.stages.clone_from(stages);
                 let metrics =
@@ -141,7 +141,7 @@ impl Screen {
                 self.say(&format!("{:>10} {stage}  {line}", ""));
                 (self.last_step, self.epoch) = (Some(Instant::now()), Some((*epoch, *epochs)));
             }
-            Event::CheckpointWritten { .. } | Event::StageCost { .. } => {}
+            Event::CheckpointWritten { .. } | Event::StageCost { .. } | Event::InferenceTime { .. } => {}
             Event::Warning { stage, message } => {
                 let stage = stage.as_ref().map(|stage| format!("stage `{stage}`: ")).unwrap_or_default();
                 self.say(&format!("\x1b[1;33mwarning\x1b[0m: {stage}{}", sanitize::lines(message)));

@@ -6,8 +6,9 @@
 
 Each scene has a smooth random background, emoji with 8 to 38 % of the side, warm direct light times a smooth shading, a
 bluish ambient light, and a soft polygon of shadow: x = reflectance * (shading * direct + ambient), as in Maxwell, Friedhoff
-and Smith (CVPR 2008). `--log` writes the same scenes as 16-bit log-chromaticity TIFF (Finlayson, Drew and Lu, IJCV 2009)
-beside the 8-bit sRGB PNG, in `images_log` instead of `images`.
+and Smith (CVPR 2008). `--log` also writes the same scenes as 16-bit log-chromaticity TIFF (Finlayson, Drew and Lu, IJCV
+2009) with the same labels, as a data set of its own. `masks` has the shadows: white where more than half of the direct
+light is missing.
 
 Needs: numpy==2.4.*, pillow==12.*, tifffile (only with --log).
 """
@@ -72,7 +73,7 @@ def encoded(x):
 
 
 def scene(rng, side, pictures, names):
-    """Linear light [side, side, 3], and rows (class, left, top, right, bottom) in pixels."""
+    """Linear light [side, side, 3], rows (class, left, top, right, bottom) in pixels, and where the shadow is."""
     paper = np.clip(0.25 + 0.6 * smooth(rng, side, 5, 3) + rng.normal(0, 0.015, (side, side, 3)), 0.02, 0.98)
     canvas = Image.fromarray((encoded(paper) * 255).astype(np.uint8), "RGB")
     rows, taken = [], []
@@ -98,7 +99,7 @@ def scene(rng, side, pictures, names):
     ImageDraw.Draw(shadow).polygon(corners, fill=int(255 * rng.uniform(0.0, 0.35)))
     shadow = np.asarray(shadow.filter(ImageFilter.GaussianBlur(side / 60))).astype(np.float64)[..., None] / 255
     direct, ambient = np.array([0.95, 0.85, 0.7]), np.array([0.12, 0.15, 0.22])
-    return reflectance * (shading * shadow * direct + ambient), rows
+    return reflectance * (shading * shadow * direct + ambient), rows, shadow[..., 0] < 0.5
 
 
 def log_chromaticity(x):
@@ -117,32 +118,37 @@ def main():
     parser.add_argument("--train", type=int, default=160)
     parser.add_argument("--val", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", action="store_true", help="also write 16-bit log-chromaticity TIFF")
+    parser.add_argument("--log", type=pathlib.Path, metavar="DIR", help="also write 16-bit log-chromaticity TIFF there")
     options = parser.parse_args()
     classes = ROAD if options.classes == "road" else THINGS
     names = list(classes)
     pictures = glyphs(options.emoji, classes)
+    outputs = [options.out] + ([options.log] if options.log else [])
     for split, count in (("train", options.train), ("val", options.val)):
-        for kind in ["images", "labels"] + (["images_log"] if options.log else []):
-            (options.out / kind / split).mkdir(parents=True, exist_ok=True)
+        for folder in (out / kind / split for out in outputs for kind in ("images", "labels", "masks")):
+            folder.mkdir(parents=True, exist_ok=True)
         for number in range(count):
             rng = np.random.default_rng([options.seed, split == "val", number])
-            light, rows = scene(rng, options.side, pictures, names)
+            light, rows, shaded = scene(rng, options.side, pictures, names)
             stem = f"{number:05d}"
             picture = Image.fromarray(np.round(encoded(light) * 255).astype(np.uint8), "RGB")
             picture.save(options.out / "images" / split / f"{stem}.png")
             if options.log:
                 import tifffile
 
-                tifffile.imwrite(options.out / "images_log" / split / f"{stem}.tif", log_chromaticity(light))
+                tifffile.imwrite(options.log / "images" / split / f"{stem}.tif", log_chromaticity(light))
             side = options.side
             lines = [
                 f"{label} {(l + r) / 2 / side:.6f} {(t + b) / 2 / side:.6f} {(r - l) / side:.6f} {(b - t) / side:.6f}\n"
                 for label, l, t, r, b in rows
             ]
-            (options.out / "labels" / split / f"{stem}.txt").write_text("".join(lines))
+            mask = Image.fromarray(np.where(shaded, 255, 0).astype(np.uint8), "L")
+            for out in outputs:
+                (out / "labels" / split / f"{stem}.txt").write_text("".join(lines))
+                mask.save(out / "masks" / split / f"{stem}.png")
     listed = "\n".join(f"  {index}: {name}" for index, name in enumerate(names))
-    (options.out / "data.yaml").write_text(f"path: .\ntrain: images/train\nval: images/val\nnames:\n{listed}\n")
+    for out in outputs:
+        (out / "data.yaml").write_text(f"path: .\ntrain: images/train\nval: images/val\nnames:\n{listed}\n")
 
 
 main()

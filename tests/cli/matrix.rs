@@ -99,9 +99,52 @@ fn compares(project: &Project, ran: &BTreeMap<String, Value>) {
         assert!(project.path().join(file.as_str().unwrap()).is_file(), "{file}");
     }
     let page = std::fs::read_to_string(project.path().join("shown/compare.html")).unwrap();
-    assert!(page.contains("head (n") && !page.contains("src="), "the page stands alone");
+    assert!(page.contains("head (n"), "{page}");
+    let others = page.matches("src=").count() - page.matches("src=\"data:image/jpeg;base64,").count();
+    assert_eq!(others, 0, "the page stands alone");
+    let files: Vec<&str> = compared["files"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(
+        files.contains(&"shown/confusion_matrices.png") && files.contains(&"shown/images_0.jpg"),
+        "{files:?}"
+    );
+    differs(project);
     let one = document(&project.defrost(&["compare", "colours/seed=1", "--json"]));
     assert_eq!(one["groups"].as_array().unwrap().len(), 2, "{one}");
+}
+
+/// Differences from one row, of chosen metrics.
+fn differs(project: &Project) {
+    let arguments =
+        ["compare", "colours.toml", "--baseline", "head", "--metrics", "accuracy,f1/*,size,seconds"];
+    let compared = document(&project.defrost(&[&arguments[..], &["--json"]].concat()));
+    assert_eq!((&compared["baseline"], &compared["evaluation"]), (&json!("head"), &json!("test")));
+    let [short, head] = [0, 1].map(|row| &compared["groups"][row]);
+    let seeds =
+        |group: &Value| [0, 1].map(|run| group["runs"][run]["metrics"]["test/accuracy"].as_f64().unwrap());
+    let (of_short, of_head) = (seeds(short), seeds(head));
+    let pairs = [of_short[0] - of_head[0], of_short[1] - of_head[1]];
+    let difference = &short["differences"]["test/accuracy"];
+    assert_eq!(difference["pairs"], 2);
+    assert!((difference["mean"].as_f64().unwrap() - (pairs[0] + pairs[1]) / 2.0).abs() < 1e-12);
+    // Student's t with one degree of freedom, and the standard error of two pairs.
+    let reach = 12.7062 * (pairs[0] - pairs[1]).abs() / 2.0;
+    let ends = [0, 1].map(|end| difference["interval"][end].as_f64().unwrap());
+    assert!((ends[1] - ends[0] - 2.0 * reach).abs() < 1e-9, "{difference}");
+    assert!(head.get("differences").is_none());
+    let text = String::from_utf8(project.defrost(&arguments).stdout).unwrap();
+    let text = text + &String::from_utf8(project.defrost(&arguments).stderr).unwrap();
+    for shown in ["minus head", "test f1/", "MB", "95 % confidence interval"] {
+        assert!(text.contains(shown), "{shown} in {text}");
+    }
+    let refused = |arguments: &[&str]| {
+        let output = project.defrost(&[&["compare", "colours.toml"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["--baseline", "heat"]).contains("did you mean `head`?"));
+    assert!(refused(&["--metrics", "acuracy"]).contains("did you mean `accuracy`?"));
+    assert!(refused(&["--stage", "tset"]).contains("did you mean `test`?"));
+    assert!(refused(&["--images", "."]).contains("--out"));
 }
 
 #[test]

@@ -6,5 +6,4 @@ use defrost_base::{code_path, csv_cells, digest, error, regular_file, sanitize};
 use defrost_data::data;
 use defrost_metrics::metrics;
 use defrost_model::{freeze, model};
-#[cfg(test)]
 use defrost_settings::pipeline;

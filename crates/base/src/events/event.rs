@@ -56,6 +56,9 @@ pub enum Event {
         /// The task of each stage that has one, such as `classification`.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         tasks: BTreeMap<String, String>,
+        /// The folder of the images of each stage that reads any.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        images: BTreeMap<String, String>,
     },
     StageStarted {
         stage: String,
@@ -123,6 +126,12 @@ pub enum Event {
         row: Vec<(String, f64)>,
         /// Whether this is the best epoch so far.
         best: bool,
+    },
+    /// The time of the network alone for an image, in a batch of this size: of the fastest of a few batches.
+    InferenceTime {
+        stage: String,
+        batch: u64,
+        seconds_per_image: f64,
     },
     CheckpointWritten {
         stage: String,

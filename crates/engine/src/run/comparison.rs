@@ -1,20 +1,24 @@
 //! Reads runs for a comparison: parameters, metrics, curves, and the cost of their stages, wherever they were computed.
 
 mod costs;
+mod images;
 mod labels;
+mod measures;
 
 use serde_json::{Value, json};
 
+pub use self::images::{ComparedSheet, compared_sheets};
+
 use self::costs::Costs;
+use self::measures::{Measured, measures};
 use super::RunDirectory;
 use super::diff::inputs_and_versions;
 use super::locate::name_of;
 use super::report::report_data;
-use super::results::results;
 use crate::digest::differences;
 use crate::error::{Error, Result};
 use crate::metrics::{Metric, TaskMetrics};
-use crate::pipeline::suggest::closest;
+use crate::pipeline::suggest::{closest, list};
 use crate::report::{ComparedRun, Heading, MetricSplit, ReportData, RunComparison, RunGroup, StageReport};
 use crate::task;
 
@@ -48,29 +52,37 @@ struct LoadedRun {
     curve: Option<&'static Metric>,
 }
 
-/// A number of a run.
-struct Measured {
-    /// The stage and the name, such as `test/accuracy`.
-    key: String,
-    value: f64,
-    part: MetricSplit,
-    /// Whether it is a metric that its task declares.
-    heading: Option<Heading>,
+/// What a comparison shows, besides the averaged settings.
+#[derive(Clone, Debug, Default)]
+pub struct CompareOptions {
+    /// The label of the row that the others are compared with.
+    pub baseline: Option<String>,
+    /// The metrics of the table, by names or patterns; without any, a selection.
+    pub metrics: Vec<String>,
+    /// The evaluate stage of pictures and of metrics without a stage. By default the first that measures the validation
+    /// split, else the first.
+    pub evaluation: Option<String>,
 }
 
 /// Reads runs for a comparison. `arguments` has the runs of each argument of the command. Runs of one argument that
 /// differ only in averaged settings form one row. Runs of different arguments never do.
 ///
 /// # Errors
-/// The plan or the settings of a run cannot be read, or no two runs differ in a setting of `averaged`.
-pub fn compare_runs(arguments: &[Vec<RunDirectory>], averaged: &AveragedSettings) -> Result<RunComparison> {
+/// The plan or the settings of a run cannot be read, or no two runs differ in a setting of `averaged`. No run has the
+/// baseline, a metric or the evaluation of `options`.
+pub fn compare_runs(
+    arguments: &[Vec<RunDirectory>],
+    averaged: &AveragedSettings,
+    options: &CompareOptions,
+) -> Result<RunComparison> {
     let runs: Vec<RunDirectory> = arguments.iter().flatten().cloned().collect();
     let costs = Costs::of(&runs)?;
+    let evaluation = evaluation(&runs, options.evaluation.as_deref())?;
     let mut groups: Vec<Vec<LoadedRun>> = Vec::new();
     for runs in arguments {
         let before = groups.len();
         for run in runs {
-            let read = read(run, &costs, averaged)?;
+            let read = read(run, &costs, averaged, evaluation.as_deref())?;
             match groups[before..].iter_mut().find(|group| group[0].alike == read.alike) {
                 Some(group) => group.push(read),
                 None => groups.push(vec![read]),
@@ -91,11 +103,61 @@ pub fn compare_runs(arguments: &[Vec<RunDirectory>], averaged: &AveragedSettings
         let parameters = group[0].parameters;
         RunGroup::new(label, group.into_iter().map(|read| read.run).collect(), parameters)
     });
-    Ok(RunComparison {
+    let mut comparison = RunComparison {
         title,
         groups: groups.collect(),
         averaged_over: averaged.paths().map(str::to_owned).collect(),
+        evaluation,
         curve,
+        ..RunComparison::default()
+    };
+    if let Some(baseline) = &options.baseline {
+        let label = known_label(&comparison, baseline)?;
+        comparison.compare_with(&label);
+    }
+    comparison.chosen = comparison.find_metrics(&options.metrics)?;
+    Ok(comparison)
+}
+
+/// The evaluate stage that is compared: the named one, or the first that measures the validation split.
+fn evaluation(runs: &[RunDirectory], name: Option<&str>) -> Result<Option<String>> {
+    let mut stages: Vec<(String, bool)> = Vec::new();
+    for run in runs {
+        let settings = run.settings()?;
+        for stage in run.record()?.stages.iter().filter(|stage| stage.kind == "evaluate") {
+            let validates = settings["stage"][&stage.name]["split"] == "validation";
+            if stages.iter().all(|(known, _)| *known != stage.name) {
+                stages.push((stage.name.clone(), validates));
+            }
+        }
+    }
+    let Some(name) = name else {
+        let first = stages.iter().find(|(_, validates)| *validates).or(stages.first());
+        return Ok(first.map(|(stage, _)| stage.clone()));
+    };
+    let names = || stages.iter().map(|(stage, _)| stage.as_str());
+    if names().any(|stage| stage == name) {
+        return Ok(Some(name.to_owned()));
+    }
+    let error = Error::usage(format!("--stage: no run has an evaluate stage `{name}`"));
+    Err(match (closest(name, names()), stages.is_empty()) {
+        (Some(stage), _) => error.hint(format!("did you mean `{stage}`?")),
+        (None, true) => error.hint("add a stage with `kind = \"evaluate\"` to the pipelines"),
+        (None, false) => error.hint(format!("they have: {}", list(names()))),
+    })
+}
+
+/// The label of a row: written whole, or without the name of its setting (`resnet50` of `arch=resnet50`).
+fn known_label(comparison: &RunComparison, label: &str) -> Result<String> {
+    let labels = || comparison.groups.iter().map(|group| group.label.as_str());
+    let value = |known: &&str| known.split_once('=').is_some_and(|(_, value)| value == label);
+    if let Some(found) = labels().find(|known| *known == label).or_else(|| labels().find(value)) {
+        return Ok(found.to_owned());
+    }
+    let error = Error::usage(format!("--baseline: no row has the label `{label}`"));
+    Err(match closest(label, labels()) {
+        Some(known) => error.hint(format!("did you mean `{known}`?")),
+        None => error.hint(format!("the rows are: {}", list(labels()))),
     })
 }
 
@@ -137,7 +199,12 @@ fn without(settings: &mut Value, path: &str) {
     }
 }
 
-fn read(run: &RunDirectory, costs: &Costs, averaged: &AveragedSettings) -> Result<LoadedRun> {
+fn read(
+    run: &RunDirectory,
+    costs: &Costs,
+    averaged: &AveragedSettings,
+    evaluation: Option<&str>,
+) -> Result<LoadedRun> {
     let record = run.record()?;
     let settings = run.settings()?;
     let mut alike = settings.clone();
@@ -153,14 +220,18 @@ fn read(run: &RunDirectory, costs: &Costs, averaged: &AveragedSettings) -> Resul
         let counts = &training.parameters;
         (counts.trainable_parameters, counts.trainable_parameters + counts.frozen_parameters)
     });
-    let evaluated = report.stages.iter().filter(|stage| stage.kind == "evaluate");
+    let curve = curve_metric(&report);
+    let points = curve.map(|metric| points(&report, metric)).unwrap_or_default();
     let measured: Vec<Measured> = report
         .stages
         .iter()
         .flat_map(validated)
-        .chain(evaluated.flat_map(|stage| of_evaluation(run, stage)))
+        .chain(measures(run, &record, &report, costs, curve.map(|metric| (metric, &points[..])))?)
         .collect();
-    let curve = curve_metric(&report);
+    let evaluation = match evaluation.filter(|name| run.stage(name).join("metrics.json").is_file()) {
+        Some(name) => measures::evaluation(run, &record, name)?,
+        None => None,
+    };
     Ok(LoadedRun {
         alike: json!({ "settings": alike, "inputs": inputs }),
         parameters,
@@ -176,7 +247,8 @@ fn read(run: &RunDirectory, costs: &Costs, averaged: &AveragedSettings) -> Resul
             metrics: measured.iter().map(|number| (number.key.clone(), number.value)).collect(),
             parts: measured.iter().map(|number| (number.key.clone(), number.part)).collect(),
             headings: measured.into_iter().filter_map(|number| Some((number.key, number.heading?))).collect(),
-            curve: curve.map(|metric| points(&report, metric)).unwrap_or_default(),
+            curve: points,
+            evaluation,
         },
         settings,
         curve,
@@ -188,28 +260,12 @@ fn validated(stage: &StageReport) -> Vec<Measured> {
     let best = stage.training.as_ref().and_then(|training| training.best.as_ref());
     let scores = best.and_then(|best| best.validation.as_ref());
     let measured = |(name, value): (&String, &f64)| {
-        let heading = stage
-            .metrics
-            .of_epoch(name)
-            .map(|metric| Heading { text: format!("{} validation {}", stage.name, metric.title), metric });
+        let title = |metric: &Metric| format!("{} validation {}", stage.name, metric.title);
+        let heading = stage.metrics.of_epoch(name).map(|metric| Heading::of(title(metric), metric));
         let key = format!("{}/validation_{name}", stage.name);
         Measured { key, value: *value, part: MetricSplit::Validation, heading }
     };
     scores.into_iter().flatten().map(measured).collect()
-}
-
-/// The numbers of an evaluation, except those that `metrics.json` nests more than one table deep.
-fn of_evaluation(run: &RunDirectory, stage: &StageReport) -> Vec<Measured> {
-    let part = MetricSplit::named(stage.settings["split"].as_str());
-    let whole = results(run, &stage.name).into_iter().filter(|(name, _)| name.matches('.').count() < 2);
-    let measured = |(name, value): (String, f64)| {
-        let heading = stage
-            .metrics
-            .of_evaluation(&name)
-            .map(|metric| Heading { text: format!("{} {}", stage.name, metric.title), metric });
-        Measured { key: format!("{}/{name}", stage.name), value, part, heading }
-    };
-    whole.map(measured).collect()
 }
 
 /// The metric of a run's curve: the comparison metric of the last train stage. Without a train stage, it is that of the

@@ -164,6 +164,10 @@ fn sentence(event: &Event) -> Option<String> {
             }
             if *best { line + " (best so far)" } else { line }
         }
+        Event::InferenceTime { stage, batch, seconds_per_image } => {
+            let milliseconds = seconds_per_image * 1e3;
+            format!("stage {stage}: the network takes {milliseconds:.2} ms an image, {batch} at a time")
+        }
         Event::CheckpointWritten { stage, epoch, step } => {
             format!("stage {stage}: checkpoint at epoch {epoch}, step {step}")
         }

@@ -31,7 +31,7 @@ mod tests;
 mod verify;
 
 pub use crate::events::{Event, Fanout, Interrupt, NullObserver, Observer, StageOutcome};
-pub use comparison::{AveragedSettings, compare_runs};
+pub use comparison::{AveragedSettings, CompareOptions, ComparedSheet, compare_runs, compared_sheets};
 pub use diff::{RunDiff, diff};
 pub use directory::{RunDirectory, RunState};
 pub use embed::{EmbeddedFiles, image_files};

@@ -23,10 +23,15 @@ pub(super) fn started(plan: &Plan, directory: &RunDirectory) -> Event {
         let task = task::of_stage(stage.work.kind(), &stage.document)?;
         Some((stage.name.clone(), task.name.to_owned()))
     };
+    let images = |stage: &PlanEntry| {
+        let root = std::path::absolute(&stage.work.dataset()?.root).ok()?;
+        Some((stage.name.clone(), root.display().to_string()))
+    };
     Event::RunStarted {
         name: plan.name.clone(),
         run_dir: directory.path().display().to_string(),
         stages: plan.stages.iter().map(|stage| stage.name.clone()).collect(),
         tasks: plan.stages.iter().filter_map(task).collect::<BTreeMap<_, _>>(),
+        images: plan.stages.iter().filter_map(images).collect::<BTreeMap<_, _>>(),
     }
 }

@@ -179,6 +179,7 @@ fn events_are_recorded_and_read_back_over_torn_lines() {
         run_dir: "/x".into(),
         stages: vec!["net".into()],
         tasks: [("net".to_owned(), "classification".to_owned())].into(),
+        images: std::collections::BTreeMap::new(),
     };
     let step = Event::Step {
         stage: "net".into(),

@@ -7,6 +7,7 @@ use crate::autograd::Value;
 use crate::data::{CacheBudget, Dataset, EpochOrder, ImageBatch, Images, Loader};
 use crate::device::to_device;
 use crate::error::Result;
+use crate::events::Event;
 use crate::model::{Model, Pass, StateDict};
 use crate::pipeline::Augment;
 use crate::task::{Annotations, EXAMPLES_IN_BATCH, Examples, InputPicture, Task, TaskFile};
@@ -39,17 +40,23 @@ impl ExampleImages<'_> {
         let images = Arc::new(images);
         let epoch = EpochOrder { order, batch_size: EXAMPLES_IN_BATCH, first_batch: 0, seed: 0, epoch: 0 };
         let mut pass = Pass::inference(self.state);
-        let mut files = Vec::new();
+        let (mut files, mut fastest) = (Vec::new(), f64::INFINITY);
         for batch in Loader::new(Arc::clone(&images), epoch, context.workers)? {
             context.interrupt.check()?;
             let batch = batch?;
-            let index = batch.index;
-            files.extend(task.example_files(index, &self.examples(&images, batch, &mut pass)?)?);
+            let (index, rows) = (batch.index, batch.samples.len());
+            let (examples, seconds) = self.examples(&images, batch, &mut pass)?;
+            fastest = fastest.min(seconds / rows.max(1) as f64);
+            files.extend(task.example_files(index, &examples)?);
         }
+        let (stage, batch) = (context.stage.to_owned(), EXAMPLES_IN_BATCH as u64);
+        context.observer.event(&Event::InferenceTime { stage, batch, seconds_per_image: fastest });
         Ok(files)
     }
 
-    fn examples(&self, images: &Images, batch: ImageBatch, pass: &mut Pass) -> Result<Examples<'_>> {
+    /// The examples of a batch, and the time in seconds that the network took for them.
+
+    fn examples(&self, images: &Images, batch: ImageBatch, pass: &mut Pass) -> Result<(Examples<'_>, f64)> {
         let (rows, height, width, _) = batch.images.dims4()?;
         let picture = |row: usize| -> Result<InputPicture> {
             let numbers = batch.images.get(row)?.flatten_all()?.to_vec1::<f32>()?;
@@ -57,8 +64,11 @@ impl ExampleImages<'_> {
         };
         let pictures = (0..rows).map(picture).collect::<Result<Vec<_>>>()?;
         let input = Value::constant(to_device(&batch.images, self.context.device)?);
+        let begun = (self.context.clock)();
         let outputs = self.model.forward(pass, 0, input)?;
+        self.context.device.synchronize()?;
+        let seconds = (self.context.clock)() - begun;
         let annotations = Annotations::of_images(self.dataset, &batch.samples, &batch.parts);
-        Ok(Examples { pictures, annotations, outputs })
+        Ok((Examples { pictures, annotations, outputs }, seconds))
     }
 }

@@ -84,6 +84,30 @@ pub fn class_curves(title: &str, curves: &ClassCurves) -> Svg {
     svg
 }
 
+/// Draws several curves over the same `x` without a mean, such as one for each of several runs.
+pub fn overlaid_curves(title: &str, heading: &str, axes: [&str; 2], x: &[f64], curves: &[ClassCurve]) -> Svg {
+    let mut svg = Svg::new(&format!("{title}: {heading}"), SIZE[0], SIZE[1]);
+    let font = Font::new(17.0, Paint::Ink, Anchor::Start).bold();
+    svg.text([24.0, 34.0], &fit(title, font.size, SIZE[0] - 80.0), font);
+    let [x_title, y_title] = axes;
+    let plot =
+        Plot { title: heading, x: fractions(), x_title, y: fractions(), y_title, sides: SIDES, ends: ENDS };
+    plot.frame(&mut svg);
+    let mut legend = Legend { svg: &mut svg, y: ENDS[1] + 4.0 };
+    let hidden = curves.len().saturating_sub(MOST_CURVES);
+    let shown = &curves[..curves.len() - hidden];
+    for (place, curve) in shown.iter().enumerate() {
+        legend.entry(&curve.class, &curve.number, stroke(place));
+    }
+    if hidden > 0 {
+        legend.note(&format!("and {hidden} more, which are not drawn"));
+    }
+    for (place, curve) in shown.iter().enumerate() {
+        plot.dense_curve(&mut svg, &points(x, &curve.values), stroke(place));
+    }
+    svg
+}
+
 /// The line of a class: first all colours as solid lines, then again in the other patterns.
 fn stroke(place: usize) -> Stroke {
     Stroke::new(Paint::Series(place), 1.5).with(PATTERNS[place / SERIES.len() % PATTERNS.len()])

@@ -263,6 +263,8 @@ mod tests {
                 let _: Value = files.json("metrics.json")?;
                 Ok(TaskReport::default())
             },
+            compared: TaskReporting::NOTHING_COMPARED,
+            compared_images: TaskReporting::NO_IMAGES_COMPARED,
         };
         let boxes: TaskOf = |kind, _| (kind == "evaluate").then_some(&BOXES);
         let test = &ReportData::read(&run, boxes).unwrap().stages[1];

@@ -9,8 +9,6 @@ mod boxes;
 mod class_curves;
 pub mod code_paths;
 mod comparison;
-mod comparison_html;
-mod comparison_svg;
 mod confusion;
 mod curves;
 mod data;
@@ -39,10 +37,11 @@ pub use class_curves::{
     ClassCurve, ClassCurves, MOST_CURVES, class_curves, class_curves_csv, read_class_curves,
 };
 pub use comparison::{
-    Column, ComparedRun, Heading, MeanStd, MetricSplit, RunComparison, RunGroup, comparison_csv,
+    Column, ComparedCurve, ComparedEvaluation, ComparedImage, ComparedImages, ComparedMatrix, ComparedNumber,
+    ComparedRun, Difference, GroupCurves, GroupMatrices, Heading, ImageAnswer, ImageRow, JudgedBox, MeanStd,
+    MetricSplit, RunComparison, RunGroup, Unit, Verdict, comparison_csv, comparison_html, comparison_sheet,
+    comparison_svg, group_curves, group_curves_csv, group_curves_svg, group_matrices,
 };
-pub use comparison_html::comparison_html;
-pub use comparison_svg::comparison_svg;
 pub use confusion::{CellText, MatrixPicture, ShareOf, confusion_matrix, matrix_picture};
 pub use curves::curves;
 pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, TrainingMetrics};

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::comparison::{ComparedEvaluation, ComparedImages};
 use super::parts::TaskReport;
 use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
@@ -22,6 +23,18 @@ pub struct TaskReporting {
     pub is_of: fn(document: &Value) -> bool,
     /// The report of a finished evaluation.
     pub report: fn(files: &StageFiles) -> Result<TaskReport>,
+    /// What a comparison shows of a finished evaluation.
+    pub compared: fn(files: &StageFiles) -> Result<ComparedEvaluation>,
+    /// The images of a finished evaluation, with their predictions.
+    pub compared_images: fn(files: &StageFiles) -> Result<ComparedImages>,
+}
+
+impl TaskReporting {
+    /// The functions of a task that shows nothing of its own in comparisons.
+    pub const NOTHING_COMPARED: fn(&StageFiles) -> Result<ComparedEvaluation> =
+        |_| Ok(ComparedEvaluation::default());
+    pub const NO_IMAGES_COMPARED: fn(&StageFiles) -> Result<ComparedImages> =
+        |_| Ok(ComparedImages::default());
 }
 
 /// Finds the task of a stage by its kind and its document in `plan.json`; `None` for a stage that only loads weights.

@@ -27,6 +27,8 @@ static REPORTING: TaskReporting = TaskReporting {
     files: &["detections.csv"],
     is_of: |document| document["model"]["boxes"] == true,
     report,
+    compared: TaskReporting::NOTHING_COMPARED,
+    compared_images: TaskReporting::NO_IMAGES_COMPARED,
 };
 
 fn report(files: &StageFiles) -> Result<TaskReport> {

@@ -6,11 +6,19 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::events::Event;
-use crate::run::{RunDirectory, RunRecord, all_runs, read_events};
+use crate::run::{RunDirectory, RunRecord, StageRecord, all_runs, read_events};
 
 /// The cost of stages where they were computed, by key. A run with a cache hit did not pay this cost.
 pub(super) struct Costs {
-    by_key: BTreeMap<Digest, (f64, Option<u64>)>,
+    by_key: BTreeMap<Digest, StageCost>,
+}
+
+/// The cost of one stage. What its run did not record is `None`.
+#[derive(Clone, Copy, Default)]
+struct StageCost {
+    seconds: Option<f64>,
+    memory_bytes: Option<u64>,
+    inference_seconds: Option<f64>,
 }
 
 impl Costs {
@@ -24,28 +32,51 @@ impl Costs {
             all.extend(all_runs(root)?);
         }
         all.extend(runs.iter().cloned());
-        let mut by_key = BTreeMap::new();
+        let mut by_key: BTreeMap<Digest, StageCost> = BTreeMap::new();
         for run in all {
             let Ok(record) = run.record() else { continue };
             for (_, event) in read_events(&run) {
-                let Event::StageCost { stage, seconds, memory_bytes, .. } = event else { continue };
-                if let Some(key) = record.stage(&stage).and_then(|stage| stage.key) {
-                    by_key.insert(key, (seconds, memory_bytes));
+                let (Event::StageCost { stage, .. } | Event::InferenceTime { stage, .. }) = &event else {
+                    continue;
+                };
+                let Some(key) = record.stage(stage).and_then(|stage| stage.key) else { continue };
+                let cost = by_key.entry(key).or_default();
+                match event {
+                    Event::StageCost { seconds, memory_bytes, .. } => {
+                        (cost.seconds, cost.memory_bytes) = (Some(seconds), memory_bytes);
+                    }
+                    Event::InferenceTime { seconds_per_image, .. } => {
+                        cost.inference_seconds = Some(seconds_per_image);
+                    }
+                    _ => {}
                 }
             }
         }
         Ok(Self { by_key })
     }
 
-    /// `None` if the time of a stage is unknown.
+    fn of_stage(&self, stage: &StageRecord) -> StageCost {
+        stage.key.and_then(|key| self.by_key.get(&key).copied()).unwrap_or_default()
+    }
+
+    /// The time to compute all stages; `None` if that of one is unknown.
     pub(super) fn seconds(&self, record: &RunRecord) -> Option<f64> {
-        record.stages.iter().map(|stage| Some(self.by_key.get(&stage.key?)?.0)).sum()
+        record.stages.iter().map(|stage| self.stage_seconds(stage)).sum()
+    }
+
+    pub(super) fn stage_seconds(&self, stage: &StageRecord) -> Option<f64> {
+        self.of_stage(stage).seconds
+    }
+
+    /// The time of the network for one image of an evaluation.
+    pub(super) fn inference_seconds(&self, stage: &StageRecord) -> Option<f64> {
+        self.of_stage(stage).inference_seconds
     }
 
     /// `None` if the peak of a stage is unknown, because it might be the highest.
     pub(super) fn memory(&self, record: &RunRecord) -> Option<u64> {
         let peaks: Option<Vec<u64>> =
-            record.stages.iter().map(|stage| self.by_key.get(&stage.key?)?.1).collect();
+            record.stages.iter().map(|stage| self.of_stage(stage).memory_bytes).collect();
         peaks?.into_iter().max()
     }
 }

@@ -17,7 +17,7 @@ mod scores;
 mod tests;
 
 pub use average_precision::{IOU_THRESHOLDS, RECALLS};
-pub use boxes::{Detection, GroundTruth, SizeRange, intersection_over_union};
+pub use boxes::{Detection, GroundTruth, SizeRange, intersection_over_union, overlap};
 pub use confusion::{CONFUSION_CONFIDENCE, CONFUSION_IOU, DetectionConfusion};
 pub use curves::{ClassCurves, DetectionCurves, POINTS, curve_position};
 pub use meter::DetectionMetrics;

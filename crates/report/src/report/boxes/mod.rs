@@ -16,6 +16,8 @@ pub use picture::picture_of_boxes;
 pub use scores::{BoxClassScores, BoxScores, box_scores_parts};
 pub use sheet::{MOST_IN_SHEET, SheetImage, sheet};
 
+pub(super) use picture::{lay_over, scaled};
+
 use crate::data::{BoxArea, LabelledBox};
 
 /// A box of a class on an image.
@@ -67,6 +69,6 @@ pub struct ImageBoxes {
 }
 
 /// The name of a class; its index if it has none.
-fn class_name(classes: &[String], class: usize) -> String {
+pub(super) fn class_name(classes: &[String], class: usize) -> String {
     classes.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
 }

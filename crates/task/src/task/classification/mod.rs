@@ -2,6 +2,7 @@
 //!
 //! The network gives a score for each class. This folder does not depend on images, files or stages.
 
+mod comparison;
 mod ensemble;
 mod loss;
 mod predictions;

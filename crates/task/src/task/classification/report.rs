@@ -1,5 +1,6 @@
 //! The metrics of classification, and its report: the confusion matrix, the classes, and the mistakes.
 
+use super::comparison;
 use crate::error::Result;
 use crate::metrics::{ClassMetrics, ClassificationScores, Direction, Metric, MetricFormat, TaskMetrics};
 use crate::report::{
@@ -29,6 +30,8 @@ pub static REPORTING: TaskReporting = TaskReporting {
     files: &["predictions.csv", "confusion_matrix.csv", "confusion_matrix.svg", "confusion_matrix.png"],
     is_of: |_| true,
     report,
+    compared: comparison::evaluation,
+    compared_images: comparison::images,
 };
 
 fn report(files: &StageFiles) -> Result<TaskReport> {

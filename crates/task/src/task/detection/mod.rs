@@ -1,6 +1,7 @@
 //! Object detection: boxes and classes of the objects in an image, trained with the loss of YOLO11's head and measured as
 //! COCO does.
 
+mod comparison;
 mod epochs;
 mod examples;
 mod found;

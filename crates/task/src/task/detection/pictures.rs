@@ -130,13 +130,25 @@ pub fn of_stage(files: &StageFiles, scores: &DetectionScores) -> Result<Vec<Svg>
         let drawing = files.table(kind.files[0], |text| Ok(Some(CurveDrawing::read(kind, scores, text)?)))?;
         pictures.extend(drawing.map(|drawing| drawing.picture(files.stage)));
     }
-    let counts = files.table(CONFUSION_CSV, read_matrix)?;
-    let classes: Vec<String> = scores.classes.iter().map(|class| class.class.clone()).collect();
-    let names = names(&classes);
-    if counts.len() == names.len() && counts.iter().all(|row| row.len() == names.len()) {
+    if let Some((names, counts)) = matrix(files, scores)? {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         pictures.extend(MATRICES.map(|(text, _, _)| confusion(files.stage, &names, &counts, text)));
     }
     Ok(pictures)
+}
+
+/// The names and counts of a finished stage's confusion matrix; `None` if it has none.
+pub fn matrix(files: &StageFiles, scores: &DetectionScores) -> Result<Option<(Vec<String>, Vec<Vec<u64>>)>> {
+    let counts = files.table(CONFUSION_CSV, read_matrix)?;
+    let classes: Vec<String> = scores.classes.iter().map(|class| class.class.clone()).collect();
+    let names: Vec<String> = names(&classes).into_iter().map(str::to_owned).collect();
+    let fits = counts.len() == names.len() && counts.iter().all(|row| row.len() == names.len());
+    Ok(fits.then_some((names, counts)))
+}
+
+/// A curve of a finished stage: its x, the mean, and each class; `None` if it has none.
+pub fn curve(files: &StageFiles, csv: &str) -> Result<Option<(Vec<f64>, Vec<f64>, Vec<ClassCurve>)>> {
+    files.table(csv, |text| Ok(Some(read_class_curves(text)?)))
 }
 
 /// The numbers of one picture.

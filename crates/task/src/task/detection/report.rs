@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::pictures;
 use super::task::RECIPE_FIELD;
+use super::{comparison, pictures};
 use crate::error::Result;
 use crate::metrics::detection::{ClassDetectionScores, DetectionScores};
 use crate::metrics::{Direction, Metric, MetricFormat, TaskMetrics};
@@ -72,6 +72,8 @@ pub static REPORTING: TaskReporting = TaskReporting {
     files: &pictures::FILES,
     is_of: |document: &Value| document["model"][RECIPE_FIELD] == true,
     report,
+    compared: comparison::evaluation,
+    compared_images: comparison::images,
 };
 
 fn report(files: &StageFiles) -> Result<TaskReport> {

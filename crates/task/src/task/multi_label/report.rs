@@ -37,6 +37,8 @@ pub static REPORTING: TaskReporting = TaskReporting {
     files: &["predictions.csv", "labels.csv"],
     is_of,
     report,
+    compared: TaskReporting::NOTHING_COMPARED,
+    compared_images: TaskReporting::NO_IMAGES_COMPARED,
 };
 
 /// Whether its model, or the first of several, predicts labels.

@@ -32,6 +32,8 @@ pub static REPORTING: TaskReporting = TaskReporting {
     files: &["roc.csv", "roc.svg", "roc.png", "hardest_pairs.csv", "cmc.csv", "cmc.svg", "cmc.png"],
     is_of: |document| document.get("recognition").is_some(),
     report,
+    compared: TaskReporting::NOTHING_COMPARED,
+    compared_images: TaskReporting::NO_IMAGES_COMPARED,
 };
 
 /// The number of hardest pairs of each kind that are shown.

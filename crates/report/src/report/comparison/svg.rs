@@ -1,10 +1,10 @@
 //! The figure of a comparison: the curves of all runs in one plot, and below it a bar for each column of the table.
 
-use super::axis::Axis;
-use super::comparison::{Column, MeanStd, RunComparison};
-use super::svg::{Anchor, Font, Paint, SERIES, Stroke, Svg};
-use super::text::{fit, width};
+use super::{Column, MeanStd, RunComparison};
 use crate::metrics::{AxisLabel, MetricFormat};
+use crate::report::axis::Axis;
+use crate::report::svg::{Anchor, Font, Paint, SERIES, Stroke, Svg};
+use crate::report::text::{fit, width};
 
 const WIDTH: f64 = 960.0;
 /// The plot of the curves.
@@ -21,7 +21,7 @@ const GAP: f64 = 14.0;
 
 /// Draws the runs: a metric by epoch in one plot, and a row for each group with mean and standard deviation.
 ///
-/// Everything except the columns `time` and `memory` depends only on the results.
+/// Everything except the columns of the machine, such as `time`, depends only on the results.
 pub fn comparison_svg(data: &RunComparison) -> Svg {
     let height = ROWS + ROW * data.groups.len() as f64 + 20.0;
     let mut svg = Svg::new(&format!("{}: runs compared", data.title), WIDTH, height);
@@ -153,7 +153,7 @@ fn bar(svg: &mut Svg, column: &Column, index: usize, [left, right]: [f64; 2], y:
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::{ComparedRun, Heading, RunGroup};
+    use super::super::{ComparedRun, Heading, RunGroup};
     use super::*;
     use crate::metrics::{Direction, Metric};
 
@@ -164,11 +164,7 @@ mod tests {
     fn group(label: &str, accuracies: &[f64]) -> RunGroup {
         let run = |&accuracy: &f64| ComparedRun {
             metrics: [("test/accuracy".to_owned(), accuracy)].into(),
-            headings: [(
-                "test/accuracy".to_owned(),
-                Heading { text: "test accuracy".into(), metric: &ACCURACY },
-            )]
-            .into(),
+            headings: [("test/accuracy".to_owned(), Heading::of("test accuracy".into(), &ACCURACY))].into(),
             curve: vec![[1.0, accuracy / 2.0], [2.0, accuracy]],
             seconds: Some(12.0),
             ..ComparedRun::default()

@@ -1,11 +1,13 @@
 //! The page of a comparison: its figure and its table in one file, without network access, scripts or other files.
 
-use maud::{DOCTYPE, PreEscaped, html};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::comparison::{Column, ComparedRun, RunComparison};
-use super::comparison_svg::comparison_svg;
-use super::text::value_text;
+use super::{Column, ComparedRun, RunComparison, comparison_svg};
 use crate::metrics::{Direction, Metric};
+use crate::report::svg::Svg;
+use crate::report::text::value_text;
 use crate::sanitize;
 
 /// Test columns are visually separate, because they must not be used to select a run.
@@ -13,9 +15,26 @@ fn aside(column: &Column) -> Option<&'static str> {
     column.of_test.then_some("border-left: 1px solid var(--line); color: var(--muted)")
 }
 
-/// Renders the page. Equal data gives equal bytes.
-pub fn comparison_html(data: &RunComparison) -> String {
-    let columns = data.columns();
+/// A row for each group.
+fn table(data: &RunComparison, columns: &[Column]) -> Markup {
+    html! {
+        div.scroll {
+            table.wide {
+                tr { th {} @for column in columns { th.number style=[aside(column)] { (column.name) } } }
+                @for (index, group) in data.groups.iter().enumerate() {
+                    tr {
+                        td.name { (group.label) }
+                        @for column in columns { td.number style=[aside(column)] { (column.cells[index]) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Renders the page, with further figures and with sheets of images as JPEG. Equal data gives equal bytes.
+pub fn comparison_html(data: &RunComparison, figures: &[Svg], sheets: &[Vec<u8>]) -> String {
+    let (columns, differences) = (data.columns(), data.difference_columns());
     let best = |run: &ComparedRun, metric: &Metric| {
         let values = run.curve.iter().map(|point| point[1]);
         let best = values.reduce(match metric.better {
@@ -32,29 +51,37 @@ pub fn comparison_html(data: &RunComparison) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="generator" content="defrost";
                 title { (data.title) ": runs compared" }
-                style { (PreEscaped(include_str!("style.css"))) }
+                style { (PreEscaped(include_str!("../style.css"))) }
             }
             body {
                 main {
                     header { div.row { h1 { (data.title) } span.muted { "runs compared" } } }
                     section.card {
                         div.picture { (PreEscaped(comparison_svg(data).inline())) }
-                        div.scroll {
-                            table.wide {
-                                tr { th {} @for column in &columns { th.number style=[aside(column)] { (column.name) } } }
-                                @for (index, group) in data.groups.iter().enumerate() {
-                                    tr {
-                                        td.name { (group.label) }
-                                        @for column in &columns { td.number style=[aside(column)] { (column.cells[index]) } }
-                                    }
-                                }
-                            }
-                        }
+                        (table(data, &columns))
                         p.muted {
                             "Mean ± sample standard deviation over runs that differ only in " (data.averaged_over.join(", "))
                             ". Time and memory are those of this machine; everything else follows from the results."
                         }
                         @if let Some(advice) = data.advice() { p.muted { "How to read it: " (advice) "." } }
+                    }
+                    @if let Some(baseline) = data.baseline.as_ref().filter(|_| !differences.is_empty()) {
+                        section.card {
+                            h2 { "Differences from " (baseline) }
+                            (table(data, &differences))
+                            p.muted { (RunComparison::DIFFERENCES) "." }
+                        }
+                    }
+                    @for figure in figures {
+                        section.card { div.picture { (PreEscaped(figure.inline())) } }
+                    }
+                    @if !sheets.is_empty() {
+                        section.card {
+                            h2 { "Images, those with the most different answers first" }
+                            @for sheet in sheets {
+                                img style="max-width: 100%" alt="images with truth and predictions" src={ "data:image/jpeg;base64," (STANDARD.encode(sheet)) };
+                            }
+                        }
                     }
                     section.card {
                         h2 { "Runs" }
