@@ -5,24 +5,21 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::pictures;
+use super::pictures::{self, Curve};
 use super::predictions::GROUND_TRUTH;
 use crate::error::Result;
 use crate::metrics::detection::{
     ClassDetectionScores, Detection, DetectionScores, GroundTruth, NmsSettings, overlap,
 };
 use crate::report::{
-    ClassCurve, ComparedCurve, ComparedEvaluation, ComparedImage, ComparedImages, ComparedMatrix,
-    ComparedNumber, ImageAnswer, ImageBox, JudgedBox, ShareOf, StageFiles, Verdict, read_boxes,
+    ClassCurve, ComparedCurve, ComparedEvaluation, ComparedImage, ComparedImages, ComparedNumber,
+    ImageAnswer, ImageBox, JudgedBox, StageFiles, Verdict, read_boxes,
 };
 
 /// A box is right from this intersection over union on.
 const RIGHT_FROM: f64 = 0.5;
 /// Precision is compared at this recall: the row of `precision_at_recall_0.6`.
 const RECALL: f64 = 0.6;
-
-/// A curve of a finished evaluation: its x, the mean, and each class.
-type Curve = (Vec<f64>, Vec<f64>, Vec<ClassCurve>);
 
 pub fn evaluation(files: &StageFiles) -> Result<ComparedEvaluation> {
     let scores: DetectionScores = files.json("metrics.json")?;
@@ -40,13 +37,7 @@ pub fn evaluation(files: &StageFiles) -> Result<ComparedEvaluation> {
         curve(["PR_curve", heading, "recall", "precision"], &precision, scores.ap50),
         curve(["F1_curve", "F1 by confidence", "confidence", "F1"], &f1, scores.f1),
     ];
-    let matrix = pictures::matrix(files, &scores)?.map(|(names, counts)| ComparedMatrix {
-        names,
-        counts,
-        row_title: "predicted class",
-        column_title: "true class",
-        shares: ShareOf::Column,
-    });
+    let matrix = pictures::matrix(files, &scores)?;
     Ok(ComparedEvaluation { numbers, curves: curves.into_iter().flatten().collect(), matrix })
 }
 

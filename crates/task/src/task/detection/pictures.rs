@@ -7,7 +7,7 @@ use crate::metrics::detection::{
     DetectionCurves, DetectionMetrics, DetectionScores, curve_position,
 };
 use crate::report::{
-    CellText, ClassCurve, ClassCurves, MatrixPicture, ShareOf, StageFiles, Svg, class_curves,
+    CellText, ClassCurve, ClassCurves, ComparedMatrix, MatrixPicture, ShareOf, StageFiles, Svg, class_curves,
     class_curves_csv, matrix_csv, matrix_picture, png, read_class_curves, read_matrix,
 };
 use crate::task::TaskFile;
@@ -92,6 +92,8 @@ pub const FILES: [&str; 28] = [
 ];
 
 const CONFUSION_CSV: &str = "confusion_matrix.csv";
+/// The titles of its rows and columns.
+const MATRIX_AXES: [&str; 2] = ["predicted class", "true class"];
 
 /// The matrix as numbers and as shares of the true class.
 const MATRICES: [(CellText, &str, &str); 2] = [
@@ -130,24 +132,29 @@ pub fn of_stage(files: &StageFiles, scores: &DetectionScores) -> Result<Vec<Svg>
         let drawing = files.table(kind.files[0], |text| Ok(Some(CurveDrawing::read(kind, scores, text)?)))?;
         pictures.extend(drawing.map(|drawing| drawing.picture(files.stage)));
     }
-    if let Some((names, counts)) = matrix(files, scores)? {
+    if let Some(ComparedMatrix { names, counts, .. }) = matrix(files, scores)? {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         pictures.extend(MATRICES.map(|(text, _, _)| confusion(files.stage, &names, &counts, text)));
     }
     Ok(pictures)
 }
 
-/// The names and counts of a finished stage's confusion matrix; `None` if it has none.
-pub fn matrix(files: &StageFiles, scores: &DetectionScores) -> Result<Option<(Vec<String>, Vec<Vec<u64>>)>> {
+/// The confusion matrix of a finished stage; `None` if it has none.
+pub fn matrix(files: &StageFiles, scores: &DetectionScores) -> Result<Option<ComparedMatrix>> {
     let counts = files.table(CONFUSION_CSV, read_matrix)?;
     let classes: Vec<String> = scores.classes.iter().map(|class| class.class.clone()).collect();
     let names: Vec<String> = names(&classes).into_iter().map(str::to_owned).collect();
     let fits = counts.len() == names.len() && counts.iter().all(|row| row.len() == names.len());
-    Ok(fits.then_some((names, counts)))
+    let [row_title, column_title] = MATRIX_AXES;
+    let matrix = ComparedMatrix { names, counts, row_title, column_title, shares: ShareOf::Column };
+    Ok(fits.then_some(matrix))
 }
 
-/// A curve of a finished stage: its x, the mean, and each class; `None` if it has none.
-pub fn curve(files: &StageFiles, csv: &str) -> Result<Option<(Vec<f64>, Vec<f64>, Vec<ClassCurve>)>> {
+/// The x of a curve, its mean, and each class.
+pub type Curve = (Vec<f64>, Vec<f64>, Vec<ClassCurve>);
+
+/// A curve of a finished stage; `None` if it has none.
+pub fn curve(files: &StageFiles, csv: &str) -> Result<Option<Curve>> {
     files.table(csv, |text| Ok(Some(read_class_curves(text)?)))
 }
 
@@ -226,6 +233,7 @@ fn names(classes: &[String]) -> Vec<&str> {
 /// Rows are predicted classes and columns true ones, the last of both is the background. The colour is the fraction of
 /// each column.
 fn confusion(stage: &str, names: &[&str], counts: &[Vec<u64>], text: CellText) -> Svg {
+    let [row_title, column_title] = MATRIX_AXES;
     let subtitle =
         format!("boxes with a confidence above {CONFUSION_CONFIDENCE} and an IoU above {CONFUSION_IOU}");
     matrix_picture(&MatrixPicture {
@@ -233,8 +241,8 @@ fn confusion(stage: &str, names: &[&str], counts: &[Vec<u64>], text: CellText) -
         subtitle: &subtitle,
         names: names.to_vec(),
         counts,
-        row_title: "predicted class",
-        column_title: "true class",
+        row_title,
+        column_title,
         shares: ShareOf::Column,
         share_title: "share of the true class",
         text,
