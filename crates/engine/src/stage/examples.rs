@@ -55,7 +55,6 @@ impl ExampleImages<'_> {
     }
 
     /// The examples of a batch, and the time in seconds that the network took for them.
-
     fn examples(&self, images: &Images, batch: ImageBatch, pass: &mut Pass) -> Result<(Examples<'_>, f64)> {
         let (rows, height, width, _) = batch.images.dims4()?;
         let picture = |row: usize| -> Result<InputPicture> {

@@ -122,7 +122,7 @@ fn gaps(report: &ReportData, measured: &[Measured]) -> Vec<Measured> {
 fn of_cost(run: &RunDirectory, record: &RunRecord, report: &ReportData, costs: &Costs) -> Vec<Measured> {
     let mut all = Vec::new();
     let trained = || report.stages.iter().filter(|stage| stage.kind == "train");
-    let weights = trained().last().map(|stage| run.stage(&stage.name).join(LAST));
+    let weights = trained().next_back().map(|stage| run.stage(&stage.name).join(LAST));
     let size = weights.and_then(|file| file.metadata().ok()).map(|file| file.len() as f64);
     all.extend(size.map(|size| cost("size", "size".to_owned(), size, Unit::Megabytes, false)));
     let (mut epochs, mut seconds) = (0.0, Some(0.0));
