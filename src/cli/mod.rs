@@ -65,6 +65,8 @@ commands! {
     Compare(compare),
     /// Predict the classes of images, or the objects in them
     Predict(predict),
+    /// Write a trained model as an ONNX file, for other programs
+    Export(export),
     /// Compute embeddings of images
     Embed(embed),
     /// Write the self-contained HTML report of a run

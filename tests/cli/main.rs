@@ -15,6 +15,7 @@ mod encoders;
 mod ensemble;
 mod environment;
 mod examples;
+mod export;
 mod failure;
 mod features;
 mod gc;

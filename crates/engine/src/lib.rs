@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod estimate;
+mod onnx;
 pub mod plan;
 pub mod run;
 pub mod stage;

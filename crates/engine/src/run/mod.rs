@@ -12,6 +12,7 @@ mod directory;
 mod embed;
 mod event_log;
 mod execute;
+mod export;
 mod gc;
 mod locate;
 mod output_names;

@@ -25,12 +25,15 @@ pub struct Predictor {
     pub(super) model: Model,
     pub(super) state: StateDict,
     transform: Transform,
+    /// How images are read, and the same as in the recipe.
+    pub(super) images: ImageSettings,
+    pub(super) preprocessing: Json,
     /// The device that computes.
     pub choice: DeviceChoice,
-    kind: TaskKind,
+    pub(super) kind: TaskKind,
     head: Head,
     /// The names of the classes or labels, in the order of the model's outputs.
-    pub(super) classes: Vec<String>,
+    pub classes: Vec<String>,
     /// The checkpoint, relative to the run directory.
     pub checkpoint: PathBuf,
 }
@@ -128,7 +131,7 @@ impl Predictor {
             Json::Null => images_of(run, stage, model_spec.arch)?,
             images => images.clone(),
         };
-        let view: ImageSettings = serde_json::from_value(images).map_err(broken)?;
+        let view: ImageSettings = serde_json::from_value(images.clone()).map_err(broken)?;
         let RecipeModel { arch, classes, head, position_resampling } = model_spec;
         let spec = pipeline::Model { head: head.clone(), position_resampling, ..pipeline::Model::of(arch) };
         let model = Model::build_for_channels(&spec, classes.len(), view.image_size, view.channels);
@@ -139,6 +142,8 @@ impl Predictor {
             model,
             state: state.to_device(&choice.device)?,
             transform: Transform::evaluation(&view, None),
+            images: view,
+            preprocessing: images,
             choice,
             kind: TaskKind::of_recipe(&document["model"]),
             head,

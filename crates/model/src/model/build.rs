@@ -7,9 +7,10 @@ use super::architectures::spec;
 use super::description::Description;
 use super::graph::NetworkGraph;
 use super::network::{Architecture, BuildOptions, Head, Network};
-use super::pass::Pass;
+use super::pass::{Pass, StateDict};
+use super::trace::{ModelTrace, TracedTensor};
 use crate::autograd::Value;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::SpinGuard;
 use crate::pipeline;
 
@@ -115,6 +116,34 @@ impl Model {
             Ok(self.head.embed(pass, features)?.into())
         };
         through(pass, input.into(), embed)?.only()
+    }
+
+    /// Records what the model computes for `image` [1, H, W, C]: the operations, and which tensors are the outputs (by
+    /// name) and the embedding, if the head has one.
+    ///
+    /// # Errors
+    /// As those of [`Model::forward`]; an encoder that is not made of our operations cannot be recorded.
+    pub fn trace(&self, state: &StateDict, image: &Value) -> Result<ModelTrace> {
+        if self.network.is_opaque() {
+            return Err(Error::usage(
+                "this encoder is computed by another library, which records no operations",
+            ));
+        }
+        let mut pass = Pass::tracing(state);
+        let features = self.layers(0..self.head_layer(), &mut pass, image.clone().into())?;
+        let outputs = self.head.forward(&mut pass, features.clone())?;
+        let embedding = match self.head.embeds() {
+            true => Some(TracedTensor(self.head.embed(&mut pass, features)?.tensor().clone())),
+            false => None,
+        };
+        let outputs = outputs.tensors().map(|tensor| TracedTensor(tensor.clone()));
+        let outputs = self.description.outputs.iter().copied().zip(outputs).collect();
+        Ok(ModelTrace {
+            image: TracedTensor(image.tensor().clone()),
+            trace: pass.into_trace(),
+            outputs,
+            embedding,
+        })
     }
 
     /// The place of the head among the layers: the last.

@@ -46,6 +46,10 @@ impl CandleEncoder {
 }
 
 impl Network for CandleEncoder {
+    fn is_opaque(&self) -> bool {
+        true
+    }
+
     fn layer(&self, _index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value> {
         let input = inputs.only()?;
         if input.tensor().device().is_cuda() {

@@ -142,6 +142,10 @@ impl Head for ClassificationHead {
         Ok(self.scores(pass, features.only()?)?.into())
     }
 
+    fn embeds(&self) -> bool {
+        true
+    }
+
     /// Of unit length where the head is made for it, else the features.
     fn embed(&self, pass: &mut Pass, features: Activations) -> Result<Value> {
         let features = features.only()?;

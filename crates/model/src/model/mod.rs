@@ -31,6 +31,7 @@ mod restore_norms;
 mod rules;
 mod scope;
 mod siglip;
+pub mod trace;
 mod vit;
 pub mod yolo11;
 mod yolo11_blocks;

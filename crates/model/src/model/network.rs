@@ -17,6 +17,11 @@ pub trait Network: Send + Sync {
     /// Runs layer `index` of [`Description::layers`](super::Description::layers) on what it reads, in that order. Images
     /// are [N, H, W, C].
     fn layer(&self, index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value>;
+
+    /// Whether another library computes it, so that a pass does not see its operations.
+    fn is_opaque(&self) -> bool {
+        false
+    }
 }
 
 /// The last layer of a model: from features to outputs.
@@ -26,6 +31,11 @@ pub trait Head: Send + Sync {
 
     /// The outputs in the order of their names. `features` are what the layer reads, in the order of the layers.
     fn forward(&self, pass: &mut Pass, features: Activations) -> Result<Activations>;
+
+    /// Whether it has embeddings.
+    fn embeds(&self) -> bool {
+        false
+    }
 
     /// The embeddings [N, D] of features.
     ///

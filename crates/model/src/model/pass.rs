@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 
 use self::measured::Measurement;
 use super::TensorId;
+use super::trace::{Trace, TracedOperation};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::ops::{FoldedConv, SpinGuard};
@@ -48,6 +49,8 @@ pub struct Pass<'a> {
     training: Option<TrainingPass<'a>>,
     /// Convolutions that inference measures.
     measurement: Option<Measurement>,
+    /// What was computed, if it is recorded.
+    trace: Option<Trace>,
     tape: Tape,
     leaves: BTreeMap<TensorId, Value>,
     /// By weight and padding, which depends on the image with `SAME`.
@@ -84,6 +87,7 @@ impl<'a> Pass<'a> {
             state,
             training: None,
             measurement: None,
+            trace: None,
             tape: Tape::new(),
             leaves: BTreeMap::new(),
             folded: BTreeMap::new(),
@@ -151,6 +155,23 @@ impl<'a> Pass<'a> {
             .map(|id| (id, self.leaves.get(&id).and_then(|leaf| gradients.take(leaf))))
             .collect();
         Ok((gradients, self.buffers))
+    }
+
+    /// Inference that records its operations.
+    pub(super) fn tracing(state: &'a StateDict) -> Self {
+        Self { trace: Some(Trace::default()), ..Self::inference(state) }
+    }
+
+    /// The recorded operations.
+    pub(super) fn into_trace(self) -> Trace {
+        self.trace.unwrap_or_default()
+    }
+
+    /// Records an operation with what it reads and makes.
+    fn record(&mut self, operation: impl FnOnce() -> TracedOperation, reads: &[&Value], makes: &[&Value]) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(operation(), reads, makes);
+        }
     }
 
     /// Counts a layer that applies every weight at `places` positions of each image.

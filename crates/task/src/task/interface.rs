@@ -28,6 +28,9 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// Whether predictions are boxes, which [`BoxThresholds`] select.
     const FINDS_BOXES: bool = false;
 
+    /// What the outputs of the network mean.
+    const OUTPUT_FORM: OutputForm = OutputForm::Exclusive;
+
     /// The field of a recipe's model that is `true` for this task alone. It identifies the task when a run's model is
     /// loaded. `None` for classification, whose recipes are older than the field.
     const RECIPE_FIELD: Option<&'static str>;
@@ -105,6 +108,17 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     fn ensemble(self, _dataset: Arc<Dataset>, _split: Split) -> Result<Box<dyn Evaluator>> {
         Err(Error::bug("an ensemble of a task that has none"))
     }
+}
+
+/// What the outputs of a network mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputForm {
+    /// Logits of classes of which an image has one: their softmax are probabilities.
+    Exclusive,
+    /// Logits of independent labels: their sigmoids are probabilities.
+    Independent,
+    /// Logits of boxes and classes at each place of several maps.
+    Boxes,
 }
 
 /// The number of images in a batch of examples, which becomes one sheet.

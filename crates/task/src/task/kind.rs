@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::classification::Classification;
 use super::detection::Detection;
 use super::multi_label::MultiLabel;
-use super::{Task, TaskSpec};
+use super::{OutputForm, Task, TaskSpec};
 use crate::pipeline::Data;
 
 /// A task by name. The data set of a stage determines it.
@@ -79,6 +79,19 @@ impl TaskKind {
             }
         }
         self.visit(FindsBoxes)
+    }
+
+    /// What the outputs of the network mean.
+    pub fn output_form(self) -> OutputForm {
+        struct Form;
+        impl TypeVisitor for Form {
+            type Output = OutputForm;
+
+            fn visit<T: Task>(self) -> OutputForm {
+                T::OUTPUT_FORM
+            }
+        }
+        self.visit(Form)
     }
 
     /// The field of a recipe's model that is `true` for this task alone; recipes of classification have none.

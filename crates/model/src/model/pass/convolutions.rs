@@ -8,6 +8,7 @@ use crate::autograd::Value;
 use crate::error::Result;
 use crate::model::TensorId;
 use crate::model::layers::{BatchNorm, BiasedConv2d, Conv2d};
+use crate::model::trace::{TracedNorm, TracedOperation};
 use crate::ops::{self, Activation, BatchStatistics, FoldedConv, FoldedNorm, Window};
 
 impl Pass<'_> {
@@ -28,7 +29,17 @@ impl Pass<'_> {
             return self.measured(conv, norm, window, activation, x, residual);
         }
         if self.is_plain(conv, norm, x) {
-            return self.folded(conv, norm, window, activation, x, residual);
+            let y = self.folded(conv, norm, window, activation, x, residual)?;
+            let operation = || TracedOperation::ConvNorm {
+                weight: conv.weight,
+                norm: norm.traced(),
+                window,
+                groups: conv.groups,
+                activation,
+            };
+            let reads: Vec<&Value> = [x].into_iter().chain(residual).collect();
+            self.record(operation, &reads, &[&y]);
+            return Ok(y);
         }
         let y = ops::conv2d(&mut self.tape, x, &weight, None, window, conv.groups)?;
         self.norm(norm, activation, &y, residual)
@@ -36,7 +47,9 @@ impl Pass<'_> {
 
     /// y = norm(x), on [N, C].
     pub(in crate::model) fn batch_norm(&mut self, norm: &BatchNorm, x: &Value) -> Result<Value> {
-        self.norm(norm, Activation::None, x, None)
+        let y = self.norm(norm, Activation::None, x, None)?;
+        self.record(|| TracedOperation::BatchNorm(norm.traced()), &[x], &[&y]);
+        Ok(y)
     }
 
     fn norm(
@@ -93,16 +106,20 @@ impl Pass<'_> {
 
     /// A convolution with bias, on [N, H, W, C].
     pub(in crate::model) fn conv(&mut self, conv: &BiasedConv2d, x: &Value) -> Result<Value> {
-        let BiasedConv2d { conv, bias } = conv;
+        let BiasedConv2d { conv, bias: bias_id } = conv;
         let (_, height, width, _) = x.tensor().dims4()?;
         let window = conv.window(height, width);
-        let (weight, bias) = (self.parameter(conv.weight), self.parameter(*bias));
+        let (weight, bias) = (self.parameter(conv.weight), self.parameter(*bias_id));
         self.count(&weight, x, window.outputs([height, width]).iter().product());
         if [x, &weight, &bias].iter().all(|value| value.is_constant()) {
             let key = (conv.weight, window.padding);
             let fold = || FoldedConv::new(weight.tensor(), None, Some(bias.tensor()), window, conv.groups);
             let folded = get_or_make(&mut self.folded, key, fold)?;
-            return Ok(Value::constant(folded.forward(x.tensor(), Activation::None, None)?));
+            let y = Value::constant(folded.forward(x.tensor(), Activation::None, None)?);
+            let (weight, bias) = (conv.weight, *bias_id);
+            let groups = conv.groups;
+            self.record(|| TracedOperation::Conv { weight, bias, window, groups }, &[x], &[&y]);
+            return Ok(y);
         }
         ops::conv2d(&mut self.tape, x, &weight, Some(&bias), window, conv.groups)
     }
@@ -169,5 +186,18 @@ impl Pass<'_> {
         let count = (norm.spec.batch_count, (count + count.ones_like()?)?);
         self.buffers.extend([mean, variance, count]);
         Ok(())
+    }
+}
+
+impl BatchNorm {
+    fn traced(&self) -> TracedNorm {
+        let spec = &self.spec;
+        TracedNorm {
+            weight: spec.weight,
+            bias: spec.bias,
+            running_mean: spec.running_mean,
+            running_var: spec.running_var,
+            eps: self.eps,
+        }
     }
 }

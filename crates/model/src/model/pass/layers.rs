@@ -7,6 +7,7 @@ use crate::autograd::Value;
 use crate::error::Result;
 use crate::model::TensorId;
 use crate::model::layers::{Attention, Dense, LayerNorm, Linear};
+use crate::model::trace::TracedOperation;
 use crate::ops::{self, Activation, FoldedConv, Window};
 
 impl Pass<'_> {
@@ -14,7 +15,10 @@ impl Pass<'_> {
         let weight = self.parameter(linear.weight);
         let bias = linear.bias.map(|bias| self.parameter(bias));
         self.count(&weight, x, 1);
-        ops::linear(&mut self.tape, x, &weight, bias.as_ref())
+        let y = ops::linear(&mut self.tape, x, &weight, bias.as_ref())?;
+        let Linear { weight, bias } = *linear;
+        self.record(|| TracedOperation::Linear { weight, bias }, &[x], &[&y]);
+        Ok(y)
     }
 
     /// The products of x with a layer's unit rows: cosines, scaled by the length of x.
@@ -22,12 +26,16 @@ impl Pass<'_> {
         let weight = self.parameter(directions.weight);
         self.count(&weight, x, 1);
         let weight = ops::normalize_rows(&mut self.tape, &weight, 1.0)?;
-        ops::linear(&mut self.tape, x, &weight, None)
+        let y = ops::linear(&mut self.tape, x, &weight, None)?;
+        self.record(|| TracedOperation::Cosines { weight: directions.weight }, &[x], &[&y]);
+        Ok(y)
     }
 
     /// Scales each row of [N, C] to a length.
     pub(in crate::model) fn normalize_rows(&mut self, x: &Value, length: f64) -> Result<Value> {
-        ops::normalize_rows(&mut self.tape, x, length)
+        let y = ops::normalize_rows(&mut self.tape, x, length)?;
+        self.record(|| TracedOperation::NormalizeRows { length }, &[x], &[&y]);
+        Ok(y)
     }
 
     /// activation(dense(x) + residual) of every pixel or token: [.., in] to [.., out].
@@ -55,17 +63,24 @@ impl Pass<'_> {
         };
         let folded = get_or_make(&mut self.folded, (dense.weight, window.padding), fold)?;
         let line = |tensor: &Tensor, width: usize| tensor.reshape((1, 1, rows, width));
-        let residual = residual.map(|residual| line(residual.tensor(), outputs)).transpose()?;
-        let y = folded.forward(&line(x.tensor(), inputs)?, activation, residual.as_ref())?;
+        let added = residual.map(|residual| line(residual.tensor(), outputs)).transpose()?;
+        let y = folded.forward(&line(x.tensor(), inputs)?, activation, added.as_ref())?;
         let mut shape = x.tensor().dims().to_vec();
         shape.pop();
         shape.push(outputs);
-        Ok(Value::constant(y.reshape(shape)?))
+        let y = Value::constant(y.reshape(shape)?);
+        let Dense { weight, bias } = *dense;
+        let reads: Vec<&Value> = [x].into_iter().chain(residual).collect();
+        self.record(|| TracedOperation::Pointwise { weight, bias, activation }, &reads, &[&y]);
+        Ok(y)
     }
 
     pub(in crate::model) fn layer_norm(&mut self, norm: &LayerNorm, x: &Value) -> Result<Value> {
         let (weight, bias) = (self.parameter(norm.weight), self.parameter(norm.bias));
-        ops::layer_norm(&mut self.tape, x, &weight, &bias, norm.eps)
+        let y = ops::layer_norm(&mut self.tape, x, &weight, &bias, norm.eps)?;
+        let LayerNorm { weight, bias, eps } = *norm;
+        self.record(|| TracedOperation::LayerNorm { weight, bias, eps }, &[x], &[&y]);
+        Ok(y)
     }
 
     /// The concatenated heads of self-attention, [N, T, C], before the output projection.
@@ -75,7 +90,9 @@ impl Pass<'_> {
         // Each token attends to each token: one product for the scores and one for the values.
         let products = images * 2 * tokens * tokens * width / 3;
         self.multiply_adds += (products * if x.is_constant() { 1 } else { 3 }) as u64;
-        ops::attention(&mut self.tape, &x, attention.heads)
+        let y = ops::attention(&mut self.tape, &x, attention.heads)?;
+        self.record(|| TracedOperation::Attention { heads: attention.heads }, &[&x], &[&y]);
+        Ok(y)
     }
 
     /// residual + gain · x. In training, images keep only the residual with probability `left_out`. Constant
@@ -87,10 +104,12 @@ impl Pass<'_> {
         residual: &Value,
         left_out: f64,
     ) -> Result<Value> {
-        let gain = self.parameter(gain);
-        let frozen = x.is_constant() && gain.is_constant();
+        let factor = self.parameter(gain);
+        let frozen = x.is_constant() && factor.is_constant();
         let x = if frozen { x.clone() } else { self.stochastic_depth(x.clone(), left_out)? };
-        ops::layer_scale(&mut self.tape, &x, &gain, residual)
+        let y = ops::layer_scale(&mut self.tape, &x, &factor, residual)?;
+        self.record(|| TracedOperation::LayerScale { gain }, &[&x, residual], &[&y]);
+        Ok(y)
     }
 
     /// As [`Pass::attention`], of queries, keys and values [N, H, W, C], without a projection.
@@ -106,17 +125,23 @@ impl Pass<'_> {
         let products = images * (height * width).pow(2) * all_channels;
         let constant = [query, key, value].iter().all(|value| value.is_constant());
         self.multiply_adds += (products * if constant { 1 } else { 3 }) as u64;
-        ops::attention_qkv(&mut self.tape, query, key, value, heads)
+        let y = ops::attention_qkv(&mut self.tape, query, key, value, heads)?;
+        self.record(|| TracedOperation::AttentionQkv { heads }, &[query, key, value], &[&y]);
+        Ok(y)
     }
 
     /// a + b, of the same shape.
     pub(in crate::model) fn add(&mut self, a: &Value, b: &Value) -> Result<Value> {
-        ops::add(&mut self.tape, a, b)
+        let y = ops::add(&mut self.tape, a, b)?;
+        self.record(|| TracedOperation::Add, &[a, b], &[&y]);
+        Ok(y)
     }
 
     /// The channels of all parts side by side.
     pub(in crate::model) fn concat(&mut self, parts: &[&Value]) -> Result<Value> {
-        ops::concat(&mut self.tape, parts)
+        let y = ops::concat(&mut self.tape, parts)?;
+        self.record(|| TracedOperation::Concat, parts, &[&y]);
+        Ok(y)
     }
 
     /// The channels of each of `groups` groups taken apart, into parts of these sizes.
@@ -126,12 +151,17 @@ impl Pass<'_> {
         groups: usize,
         sizes: &[usize],
     ) -> Result<Vec<Value>> {
-        ops::split_channels(&mut self.tape, x, groups, sizes)
+        let parts = ops::split_channels(&mut self.tape, x, groups, sizes)?;
+        let operation = || TracedOperation::SplitChannels { groups, sizes: sizes.to_vec() };
+        self.record(operation, &[x], &parts.iter().collect::<Vec<_>>());
+        Ok(parts)
     }
 
     /// Twice the height and width.
     pub(in crate::model) fn upsample_nearest(&mut self, x: &Value) -> Result<Value> {
-        ops::upsample_nearest(&mut self.tape, x)
+        let y = ops::upsample_nearest(&mut self.tape, x)?;
+        self.record(|| TracedOperation::UpsampleNearest, &[x], &[&y]);
+        Ok(y)
     }
 
     /// The class token followed by patches, with positions added.
@@ -141,30 +171,42 @@ impl Pass<'_> {
         class_token: &Value,
         positions: &Value,
     ) -> Result<Value> {
-        ops::tokens(&mut self.tape, patches, class_token, positions)
+        let y = ops::tokens(&mut self.tape, patches, class_token, positions)?;
+        self.record(|| TracedOperation::Tokens, &[patches, class_token, positions], &[&y]);
+        Ok(y)
     }
 
     /// [N, T, C] to [N, C].
     pub(in crate::model) fn first_token(&mut self, x: &Value) -> Result<Value> {
-        ops::first_token(&mut self.tape, x)
+        let y = ops::first_token(&mut self.tape, x)?;
+        self.record(|| TracedOperation::FirstToken, &[x], &[&y]);
+        Ok(y)
     }
 
     pub(in crate::model) fn max_pool2d(&mut self, x: &Value, window: Window) -> Result<Value> {
-        ops::max_pool2d(&mut self.tape, x, window)
+        let y = ops::max_pool2d(&mut self.tape, x, window)?;
+        self.record(|| TracedOperation::MaxPool(window), &[x], &[&y]);
+        Ok(y)
     }
 
     /// [N, H, W, C] to [N, C].
     pub(in crate::model) fn global_average_pool(&mut self, x: &Value) -> Result<Value> {
-        ops::global_average_pool(&mut self.tape, x)
+        let y = ops::global_average_pool(&mut self.tape, x)?;
+        self.record(|| TracedOperation::GlobalAveragePool, &[x], &[&y]);
+        Ok(y)
     }
 
     pub(in crate::model) fn activation(&mut self, x: &Value, activation: Activation) -> Result<Value> {
-        ops::activation(&mut self.tape, x, activation)
+        let y = ops::activation(&mut self.tape, x, activation)?;
+        self.record(|| TracedOperation::Activation(activation), &[x], &[&y]);
+        Ok(y)
     }
 
     /// [N, H, W, C] times [N, C].
     pub(in crate::model) fn scale_channels(&mut self, x: &Value, scale: &Value) -> Result<Value> {
-        ops::scale_channels(&mut self.tape, x, scale)
+        let y = ops::scale_channels(&mut self.tape, x, scale)?;
+        self.record(|| TracedOperation::ScaleChannels, &[x, scale], &[&y]);
+        Ok(y)
     }
 
     /// Does nothing in inference.

@@ -19,8 +19,8 @@ use crate::ops::{self, Deferred, DetectionGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::BOX_PICTURES;
 use crate::task::{
-    Annotations, BoxThresholds, Examples, InputObjects, MeasuredImages, OutputDescription, Predictions, Task,
-    TaskFile, TaskProblem, TaskSpec,
+    Annotations, BoxThresholds, Examples, InputObjects, MeasuredImages, OutputDescription, OutputForm,
+    Predictions, Task, TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -135,6 +135,8 @@ impl Task for Detection {
     const ANNOTATION: &'static str = "boxes around objects";
 
     const FINDS_BOXES: bool = true;
+
+    const OUTPUT_FORM: OutputForm = OutputForm::Boxes;
 
     const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
 

@@ -16,8 +16,8 @@ use crate::pipeline::{ClassWeights, Data, LabelKind, LossWeights};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Annotations, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
-    class_weights,
+    Annotations, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
+    TaskSpec, class_weights,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -105,6 +105,8 @@ impl Task for MultiLabel {
     type Prediction = Vec<f32>;
 
     const ANNOTATION: &'static str = "multi-label images";
+
+    const OUTPUT_FORM: OutputForm = OutputForm::Independent;
 
     const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
 
