@@ -81,7 +81,7 @@ fn of_evaluation(run: &RunDirectory, stage: &StageReport) -> Vec<Measured> {
 
 fn of_number(stage: &StageReport, number: ComparedNumber, part: MetricSplit) -> Measured {
     let ComparedNumber { name, value, unit, better } = number;
-    let heading = number_heading(format!("{} {name}", stage.name), unit, better);
+    let heading = number_heading(format!("{} {}", stage.name, name.replace('_', " ")), unit, better);
     Measured { key: format!("{}/{name}", stage.name), value, part, heading: Some(heading) }
 }
 
@@ -110,7 +110,7 @@ fn gaps(report: &ReportData, measured: &[Measured]) -> Vec<Measured> {
                 continue;
             };
             let key = format!("gap/{}/{}", validation.name, metric.name);
-            let text = format!("gap of {} {}", validation.name, metric.title);
+            let text = format!("gap {} ({})", metric.title, validation.name);
             let heading = number_heading(text, Unit::of(metric.format), Direction::Lower);
             gaps.push(Measured { key, value: gap, part: MetricSplit::Validation, heading: Some(heading) });
         }

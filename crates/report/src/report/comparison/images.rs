@@ -135,9 +135,10 @@ fn frame(svg: &mut Svg, at: [f64; 2], area: [f64; 2], scale: f64, judged: &Judge
     svg.frame([left, top], size, stroke(judged.verdict, 2.0));
 }
 
-/// The class, and the score of a prediction, on the upper edge of the box.
+/// The class, and the score of a prediction, on the upper edge of the box. That of a missed object is on the lower edge,
+/// because a box of another class may be around the same object.
 fn name(svg: &mut Svg, at: [f64; 2], area: [f64; 2], scale: f64, judged: &JudgedBox, classes: &[String]) {
-    let Some([left, top, right, _]) = corners(at, area, scale, judged) else { return };
+    let Some([left, top, right, bottom]) = corners(at, area, scale, judged) else { return };
     let class = class_name(classes, judged.shown.class);
     let text = judged.shown.score.map_or_else(|| class.clone(), |score| format!("{class} {score:.2}"));
     let font = Font::new(10.0, Paint::OnHeat, Anchor::Start);
@@ -145,7 +146,10 @@ fn name(svg: &mut Svg, at: [f64; 2], area: [f64; 2], scale: f64, judged: &Judged
     let text = fit(&text, font.size, room.max(20.0));
     let wide = width(&text, font.size) + 5.0;
     let left = left.min(at[0] + area[0] - wide).max(at[0]);
-    let top = (top - 12.0).max(at[1]);
+    let top = match judged.verdict {
+        Verdict::Missed => bottom.min(at[1] + area[1] - 12.0),
+        _ => (top - 12.0).max(at[1]),
+    };
     let Stroke { paint, .. } = stroke(judged.verdict, 1.0);
     svg.rectangle([left, top], [wide, 12.0], paint, 1.0);
     svg.text([left + 2.5, top + 9.4], &text, font);

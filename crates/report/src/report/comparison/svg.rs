@@ -137,8 +137,13 @@ fn bar(svg: &mut Svg, column: &Column, index: usize, [left, right]: [f64; 2], y:
     let Some(measure) = &column.values[index] else {
         return svg.text([left, y + 12.4], "–", Font { paint: Paint::Muted, ..font });
     };
-    let cell = &column.cells[index];
-    svg.text_with_title([left, y + 6.0], &fit(cell, font.size, right - left + GAP / 2.0), Some(cell), font);
+    let (cell, room) = (&column.cells[index], right - left + GAP / 2.0);
+    // Without room for the deviation, which the whisker shows, the mean alone.
+    let shown = match cell.split_once(" ± ") {
+        Some((mean, _)) if width(cell, font.size) > room => mean,
+        _ => cell,
+    };
+    svg.text_with_title([left, y + 6.0], &fit(shown, font.size, room), Some(cell), font);
     if most <= 0.0 || !most.is_finite() || width(cell, font.size) <= 0.0 {
         return;
     }
