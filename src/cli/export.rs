@@ -13,13 +13,17 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   defrost export turtles --out turtles.onnx
-  defrost export streets --stage all@last --out streets.onnx")]
+  defrost export streets --stage all@last --out streets.onnx
+  defrost export turtles --format timm --out turtles-timm")]
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// The file to write: ONNX, by its extension
-    #[arg(short, long, value_name = "FILE.onnx")]
+    /// The file to write, such as `turtles.onnx`; for timm, a folder
+    #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
+    /// The format
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// Stage whose weights to use, such as `frozen@best`. Defaults to the last train stage of the run
     #[arg(long)]
     stage: Option<String>,
@@ -27,28 +31,42 @@ pub struct Args {
     runs: RunsOptions,
 }
 
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    /// An ONNX file for onnxruntime and others: `--out NAME.onnx`
+    #[default]
+    Onnx,
+    /// A folder with `config.json` and `model.safetensors` for `timm.create_model("local-dir:DIR", pretrained=True)`
+    Timm,
+}
+
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    if args.out.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("onnx")) {
-        let file = args.out.display();
-        return Err(Error::usage(format!("`{file}` has no known format")).hint("write `--out NAME.onnx`"));
+    let is_onnx = args.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    if matches!(args.format, Format::Onnx) != is_onnx {
+        let error = Error::usage(format!("`{}` does not fit the format", args.out.display()));
+        return Err(error.hint("write `--out NAME.onnx`, or `--format timm --out DIR`"));
     }
     let run = args.runs.resolve(&args.run, console)?;
     let cpu = device::choose("cpu")?;
     let predictor = Predictor::open(&run, args.stage.as_deref(), PredictorUse::Classes, cpu)?;
-    let bytes = predictor.onnx()?;
-    store::write_output(&args.out, &bytes)?;
-    let (file, checkpoint) = (shown(args.out.display()), predictor.checkpoint.display());
-    console.say(format!(
-        "{file}: {checkpoint} of {}, {} MB",
-        shown(run.path().display()),
-        bytes.len() / 1_000_000
-    ));
+    let files = match args.format {
+        Format::Onnx => {
+            store::write_output(&args.out, &predictor.onnx()?)?;
+            vec![args.out.clone()]
+        }
+        Format::Timm => predictor.save_for_timm(&args.out)?,
+    };
+    let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+    let bytes: u64 = files.iter().map(size).sum();
+    let (out, checkpoint) = (shown(args.out.display()), predictor.checkpoint.display());
+    let megabytes = bytes as f64 / 1e6;
+    console.say(format!("{out}: {checkpoint} of {}, {megabytes:.1} MB", shown(run.path().display())));
     if console.json() {
         console.document(&json!({
             "run_dir": run.path().display().to_string(),
             "checkpoint": predictor.checkpoint,
-            "file": args.out,
-            "bytes": bytes.len(),
+            "files": files,
+            "bytes": bytes,
             "classes": predictor.classes,
         }));
     }

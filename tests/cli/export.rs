@@ -120,6 +120,34 @@ fn what_cannot_be_exported_says_why() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert!(refused(&["--out", "model.pt"]).contains("write `--out NAME.onnx`"));
+    assert!(refused(&["--format", "timm", "--out", "photos"]).contains("is not of an earlier export"));
+    assert!(refused(&["--format", "timm", "--out", "model.onnx"]).contains("does not fit the format"));
     assert!(refused(&["--out", "model.onnx", "--stage", "test"]).contains("is not a train stage"));
     assert!(!project.path().join("model.onnx").exists());
+}
+
+#[test]
+fn timm_gets_its_names_and_its_preprocessing() {
+    let project = Project::finished();
+    for _ in 0..2 {
+        let output = project.defrost(&["export", "colours", "--format", "timm", "--out", "for-timm"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let read = |name: &str| std::fs::read(project.path().join("for-timm").join(name)).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&read("config.json")).unwrap();
+    let settings = &config["pretrained_cfg"];
+    assert_eq!(
+        (&config["architecture"], &config["num_classes"]),
+        (&"tf_efficientnet_lite0".into(), &3.into())
+    );
+    assert_eq!((&settings["crop_pct"], &settings["classifier"]), (&1.0.into(), &"classifier".into()));
+    assert_eq!(settings["label_names"], serde_json::json!(["blue", "green", "red"]));
+    let weights = read("model.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    let names = tensors.names();
+    for name in ["conv_stem.weight", "blocks.0.0.bn1.running_mean", "classifier.bias"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let files: Vec<_> = std::fs::read_dir(project.path().join("for-timm")).unwrap().collect();
+    assert_eq!(files.len(), 3);
 }

@@ -135,4 +135,5 @@ def main():
     print(f"{len(right)} passed, 0 failed")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -31,7 +31,7 @@ pub struct Predictor {
     /// The device that computes.
     pub choice: DeviceChoice,
     pub(super) kind: TaskKind,
-    head: Head,
+    pub(super) head: Head,
     /// The names of the classes or labels, in the order of the model's outputs.
     pub classes: Vec<String>,
     /// The checkpoint, relative to the run directory.

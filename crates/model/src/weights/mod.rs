@@ -27,6 +27,7 @@ pub use initialize::{initialize, initialize_all};
 pub use load::{Origin, load, origins};
 pub use rules::LoadRules;
 pub use save::{digests, save};
+pub use timm::{TimmNetwork, network as timm_network};
 pub use weights_file::{TensorEntry, WeightsFile};
 
 #[cfg(test)]

@@ -27,6 +27,43 @@ pub(super) fn names(description: &Description) -> Option<Vec<String>> {
     Some(names.map(renamed).collect())
 }
 
+/// A network as timm creates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimmNetwork {
+    /// The name for `timm.create_model`.
+    pub name: &'static str,
+    pub classifier: &'static str,
+    pub first_conv: &'static str,
+    /// Whether it is made for a size of images, which `img_size` names.
+    pub has_image_size: bool,
+}
+
+/// The network of an architecture by its name; `None` if timm has none that computes the same.
+pub fn network(arch: &str) -> Option<TimmNetwork> {
+    let of = |name, classifier, first_conv| {
+        Some(TimmNetwork { name, classifier, first_conv, has_image_size: false })
+    };
+    match arch {
+        "resnet18" => of("resnet18", "fc", "conv1"),
+        "resnet34" => of("resnet34", "fc", "conv1"),
+        "resnet50" => of("resnet50", "fc", "conv1"),
+        "resnet101" => of("resnet101", "fc", "conv1"),
+        "resnet152" => of("resnet152", "fc", "conv1"),
+        "mobilenet_v2" => of("mobilenetv2_100", "classifier", "conv_stem"),
+        "efficientnet_b0" => of("efficientnet_b0", "classifier", "conv_stem"),
+        "efficientnet_b1" => of("efficientnet_b1", "classifier", "conv_stem"),
+        "efficientnet_b2" => of("efficientnet_b2", "classifier", "conv_stem"),
+        "efficientnet_b3" => of("efficientnet_b3", "classifier", "conv_stem"),
+        // It pads as TensorFlow does, and has its eps.
+        "efficientnet_lite0" => of("tf_efficientnet_lite0", "classifier", "conv_stem"),
+        "convnext_tiny" => of("convnext_tiny", "head.fc", "stem.0"),
+        "vit_s_16" => of("vit_small_patch16_224", "head", "patch_embed.proj"),
+        "vit_b_16" => of("vit_base_patch16_224", "head", "patch_embed.proj"),
+        _ => None,
+    }
+    .map(|network| TimmNetwork { has_image_size: arch.starts_with("vit"), ..network })
+}
+
 /// timm's shape of a tensor: torchvision's block scales of a ConvNeXt are [C, 1, 1], timm's are [C].
 pub(super) fn shape(spec: &TensorSpec) -> &[usize] {
     match spec.name.rsplit('.').next() {

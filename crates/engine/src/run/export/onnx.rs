@@ -1,12 +1,12 @@
-//! The model of a finished run, for other programs.
+//! An ONNX file.
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
-use super::Predictor;
 use crate::autograd::Value;
 use crate::error::{Error, Result};
 use crate::onnx::{OnnxModel, OutputForm, onnx};
+use crate::run::Predictor;
 
 impl Predictor {
     /// The model as an ONNX file: the input `image` is float32 [N, C, H, W] in [0, 1], of any number of images. Images are

@@ -1,0 +1,4 @@
+//! The model of a finished run, in the formats of other programs.
+
+mod onnx;
+mod timm;

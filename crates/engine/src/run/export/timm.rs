@@ -1,0 +1,117 @@
+//! A folder that `timm.create_model("local-dir:DIR", pretrained=True)` reads: `config.json` and `model.safetensors`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
+
+use crate::error::{Error, Result};
+use crate::pipeline::{Fit, Head, RGB_CHANNELS};
+use crate::run::Predictor;
+use crate::store;
+use crate::weights::{self, Dialect, TimmNetwork};
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+const README: &str = "README.md";
+
+impl Predictor {
+    /// Writes the model for timm, under timm's names and with its preprocessing, and returns the files. The folder is made,
+    /// or is that of an earlier export.
+    ///
+    /// # Errors
+    /// timm has no network that computes the same. The head is not a single linear layer. Images have other channels than
+    /// RGB. The folder holds other files, or cannot be written.
+    pub fn save_for_timm(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let arch = &self.model.description.arch;
+        let network = weights::timm_network(arch).ok_or_else(|| {
+            Error::usage(format!("timm has no network that computes the same as `{arch}`"))
+                .hint("write an ONNX file: `--out NAME.onnx`")
+        })?;
+        if !matches!(self.head, Head::Linear(_)) {
+            return Err(Error::usage(
+                "timm's networks end in one linear layer, and this head is another one",
+            )
+            .hint("write an ONNX file: `--out NAME.onnx`"));
+        }
+        if self.images.keeps_depth() || self.images.channels != RGB_CHANNELS {
+            return Err(Error::usage("timm reads images as 8-bit RGB, and this model reads others")
+                .hint("write an ONNX file: `--out NAME.onnx`"));
+        }
+        require_own_folder(folder)?;
+        fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
+        let files = [CONFIG, WEIGHTS, README].map(|name| folder.join(name));
+        let config = format!("{:#}\n", self.config(network));
+        store::write_output(&files[0], config.as_bytes())?;
+        let begun = folder.join(format!(".{WEIGHTS}.part"));
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        weights::save(&begun, &self.model.description, &self.state, Dialect::Timm, &metadata)?;
+        fs::rename(&begun, &files[1]).map_err(|error| Error::io("write", &files[1], error))?;
+        store::write_output(&files[2], self.readme(network).as_bytes())?;
+        Ok(files.into())
+    }
+
+    fn config(&self, network: TimmNetwork) -> Json {
+        let TimmNetwork { name, classifier, first_conv, has_image_size } = network;
+        let images = &self.images;
+        let (mean, std): (Vec<f64>, Vec<f64>) = images.statistics().into_iter().unzip();
+        let size = images.image_size;
+        let crop = match images.fit {
+            Fit::CentreCrop => {
+                let resize = images.resize.unwrap_or_else(|| images.resize_rounding.round(size * 8, 7));
+                json!({ "crop_pct": size as f64 / resize as f64, "crop_mode": "center" })
+            }
+            Fit::Letterbox { .. } => json!({ "crop_pct": 1.0, "crop_mode": "border" }),
+        };
+        let mut config = json!({
+            "architecture": name,
+            "num_classes": self.classes.len(),
+            "pretrained_cfg": {
+                "input_size": [RGB_CHANNELS, size, size],
+                "interpolation": "bilinear",
+                "crop_pct": crop["crop_pct"],
+                "crop_mode": crop["crop_mode"],
+                "mean": mean,
+                "std": std,
+                "num_classes": self.classes.len(),
+                "label_names": self.classes,
+                "classifier": classifier,
+                "first_conv": first_conv,
+            },
+        });
+        if has_image_size {
+            config["model_args"] = json!({ "img_size": size });
+        }
+        config
+    }
+
+    fn readme(&self, network: TimmNetwork) -> String {
+        let (checkpoint, classes) = (self.checkpoint.display(), self.classes.join(", "));
+        let arch = &self.model.description.arch;
+        format!(
+            "# {arch}\n\nExported by defrost from `{checkpoint}`. Classes: {classes}.\n\n```python\nimport timm\n\n\
+             model = timm.create_model(\"local-dir:PATH\", pretrained=True).eval()    # {}\n\
+             transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))\n```\n",
+            network.name
+        )
+    }
+}
+
+/// Refuses a folder with files that no export wrote.
+fn require_own_folder(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", folder, error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(|error| Error::io("read", folder, error))?.file_name();
+        if ![CONFIG, WEIGHTS, README].iter().any(|own| name == **own) {
+            let other = folder.join(name);
+            return Err(Error::usage(format!("`{}` is not of an earlier export", other.display()))
+                .hint("name a new or empty folder, so that no file of yours is overwritten"));
+        }
+    }
+    Ok(())
+}
