@@ -170,13 +170,18 @@ impl RunComparison {
         self.groups.iter().any(|group| group.parts.get(key) == Some(&MetricSplit::Test))
     }
 
-    /// The metrics of the table that were measured on test images, or on others, by their positions in the task's list.
-    /// A train stage has only a few columns. The last ones are final results of a run.
+    /// Scores of training images select nothing, so they are shown where they are asked for.
+    fn is_of_training(&self, key: &str) -> bool {
+        self.groups.iter().any(|group| group.parts.get(key) == Some(&MetricSplit::Train))
+    }
+
+    /// The metrics of the table that were measured on test images, or on validation images, by their positions in the
+    /// task's list. A train stage has only a few columns. The last ones are final results of a run.
     fn shown_metrics(&self, of_test: bool) -> Vec<&str> {
         let mut shown: Vec<(u8, &str)> = self
             .headings()
             .into_iter()
-            .filter(|(name, _)| self.is_of_test(name) == of_test)
+            .filter(|(name, _)| self.is_of_test(name) == of_test && !self.is_of_training(name))
             .filter_map(|(name, heading)| Some((heading.place?, name.as_str())))
             .collect();
         shown.sort_unstable();

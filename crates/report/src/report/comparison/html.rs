@@ -23,7 +23,7 @@ fn table(data: &RunComparison, columns: &[Column]) -> Markup {
                 tr { th {} @for column in columns { th.number style=[aside(column)] { (column.name) } } }
                 @for (index, group) in data.groups.iter().enumerate() {
                     tr {
-                        td.name { (group.label) }
+                        td style="white-space: nowrap" { (group.label) }
                         @for column in columns { td.number style=[aside(column)] { (column.cells[index]) } }
                     }
                 }
