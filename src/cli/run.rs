@@ -125,6 +125,7 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console)
         image_cache: settings.image_bytes(),
         checkpoint_seconds: settings.checkpoint_seconds,
         feature_bytes: settings.feature_bytes(),
+        tensorboard: settings.tensorboard,
         clock: SystemTime::now,
         expected,
         peak_bytes: &peak_bytes,

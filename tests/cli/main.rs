@@ -44,6 +44,7 @@ mod status;
 mod support;
 mod synthetic;
 mod tables;
+mod tensorboard;
 mod transfer;
 mod typed;
 mod unfreeze;

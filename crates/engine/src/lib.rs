@@ -4,6 +4,7 @@ pub mod bench;
 pub mod estimate;
 mod onnx;
 pub mod plan;
+mod protobuf;
 pub mod run;
 pub mod stage;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 use serde_json::Value as Json;
 
-use super::protobuf::Message;
 use crate::error::Result;
+use crate::protobuf::Message;
 
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 17;

@@ -8,7 +8,6 @@ mod graph;
 mod maps;
 mod operations;
 mod outputs;
-mod protobuf;
 mod vectors;
 
 use serde_json::Value as Json;

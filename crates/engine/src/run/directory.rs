@@ -32,6 +32,8 @@ const LISTED: [&str; 5] = [PIPELINE, RESOLVED, PLAN, DATA, "report.html"];
 /// The files that it does not list: itself, and files that may contain clocks and host names. The report has
 /// neither.
 const UNLISTED: [&str; 4] = [MANIFEST, STATE, EVENTS, LOG];
+/// Event files for TensorBoard, which contain clocks too.
+const TENSORBOARD: &str = "tensorboard/";
 
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,7 +252,8 @@ impl RunDirectory {
         let walk = walkdir::WalkDir::new(&self.path).follow_links(false).min_depth(1).sort_by_file_name();
         let files = walk.into_iter().flatten().filter(|entry| !entry.file_type().is_dir());
         let names = files.filter_map(|entry| relative(&self.path, entry.path()));
-        names.filter(|name| !UNLISTED.contains(&name.as_str())).collect()
+        let is_unlisted = |name: &str| UNLISTED.contains(&name) || name.starts_with(TENSORBOARD);
+        names.filter(|name| !is_unlisted(name)).collect()
     }
 
     /// The content of the manifest.

@@ -10,6 +10,7 @@ use super::report;
 use super::request::{PipelineTexts, RunOptions, RunResult};
 use super::runner::{Runner, since};
 use super::selection::StageSelection;
+use super::tensorboard::TensorBoard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Fanout, Interrupt, Observer};
 use crate::plan::{self, Plan};
@@ -76,7 +77,11 @@ pub fn execute(
         }
         begun => begun?,
     };
-    let observers = Fanout(vec![observer, &recorder]);
+    let tensorboard = options.tensorboard.then(|| TensorBoard::new(directory.path(), options.clock));
+    let mut observers = Fanout(vec![observer, &recorder]);
+    if let Some(tensorboard) = &tensorboard {
+        observers.0.push(tensorboard);
+    }
     let begun = (options.clock)();
     observers.event(&report::started(plan, &directory));
 
@@ -128,6 +133,10 @@ pub fn execute(
         error: error.as_ref().map(Error::to_string),
         hint: error.as_ref().and_then(|error| error.hint.clone()),
     });
+    if let Some(Err(unrecorded)) = tensorboard.map(TensorBoard::finish) {
+        let message = format!("the files for TensorBoard are incomplete: {unrecorded}");
+        observer.event(&Event::Warning { stage: None, message });
+    }
     if let Err(unrecorded) = recorder.finish() {
         let message = format!("the event log is incomplete: {unrecorded}");
         observer.event(&Event::Warning { stage: None, message });

@@ -27,6 +27,7 @@ mod results;
 mod runner;
 mod selection;
 mod summary;
+mod tensorboard;
 #[cfg(test)]
 mod tests;
 mod verify;

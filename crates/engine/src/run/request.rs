@@ -41,6 +41,8 @@ pub struct RunOptions<'a> {
     pub checkpoint_seconds: f64,
     /// The maximum bytes of cached features; `None` disables caching.
     pub feature_bytes: Option<u64>,
+    /// Whether to write event files for TensorBoard.
+    pub tensorboard: bool,
     pub clock: Clock,
     /// Estimates by stage name, recorded with the actual values.
     pub expected: BTreeMap<String, Estimate>,

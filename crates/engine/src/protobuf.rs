@@ -6,6 +6,7 @@ pub struct Message(Vec<u8>);
 
 /// How the value of a field is encoded.
 const VARINT: u64 = 0;
+const FIXED64: u64 = 1;
 const LENGTH: u64 = 2;
 const FIXED32: u64 = 5;
 
@@ -19,6 +20,12 @@ impl Message {
 
     pub fn float(mut self, field: u64, value: f32) -> Self {
         self.varint(field << 3 | FIXED32);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    pub fn double(mut self, field: u64, value: f64) -> Self {
+        self.varint(field << 3 | FIXED64);
         self.0.extend(value.to_le_bytes());
         self
     }
@@ -78,6 +85,7 @@ mod tests {
         assert_eq!(Message::default().message(3, &inner).into_bytes(), [0x1a, 0x03, 0x08, 0x96, 0x01]);
         assert_eq!(Message::default().int(1, -1).into_bytes().len(), 11);
         assert_eq!(Message::default().float(2, 1.0).into_bytes(), [0x15, 0, 0, 0x80, 0x3f]);
+        assert_eq!(Message::default().double(1, 1.0).into_bytes(), [0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
         assert_eq!(Message::default().ints(20, &[1, 2]).into_bytes(), [0xa0, 0x01, 1, 0xa0, 0x01, 2]);
     }
 }
