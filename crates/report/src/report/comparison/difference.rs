@@ -13,7 +13,8 @@ pub struct Difference {
     pub sd: Option<f64>,
     /// The number of pairs: runs of both groups with the same seed.
     pub pairs: usize,
-    /// The 95 % confidence interval of the mean: Student's t over the pairs.
+    /// The 95 % confidence interval of the mean: Student's t over the pairs. None of pairs that all differ by the same,
+    /// such as counts of epochs: they do not say how much others would vary.
     pub interval: Option<[f64; 2]>,
 }
 
@@ -47,7 +48,7 @@ impl Difference {
 }
 
 fn interval(mean: f64, sd: Option<f64>, n: usize) -> Option<[f64; 2]> {
-    let reach = student_t(n.checked_sub(1)?)? * sd? / (n as f64).sqrt();
+    let reach = student_t(n.checked_sub(1)?)? * sd.filter(|sd| *sd > 0.0)? / (n as f64).sqrt();
     Some([mean - reach, mean + reach])
 }
 
@@ -105,6 +106,9 @@ mod tests {
         let one =
             Difference::of(&group("a", &[(5, 0.5)]), &group("b", &[(5, 0.25)]), "test/accuracy").unwrap();
         assert_eq!((one.pairs, one.interval, one.is_within_noise()), (1, None, None));
+        let alike = |start: f64| group("a", &[(1, start), (2, start + 1.0)]);
+        let same = Difference::of(&alike(1.0), &alike(3.0), "test/accuracy").unwrap();
+        assert_eq!((same.mean, same.sd, same.interval), (-2.0, Some(0.0), None));
     }
 
     #[test]
