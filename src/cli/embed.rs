@@ -18,7 +18,7 @@ pub struct Args {
     run: String,
     #[arg(required = true, value_name = "IMAGE", help = super::images::files_help())]
     images: Vec<PathBuf>,
-    /// `.safetensors` or `.csv` file to write. Without it, `--json` prints the embeddings
+    /// `.safetensors`, `.csv` or `.npy` file to write. Without it, `--json` prints the embeddings
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Stage whose weights to use, such as `frozen@best` or `pretrained`. Defaults to the last train stage of the run

@@ -41,6 +41,17 @@ fn a_folder_becomes_a_tensor_a_table_or_a_document_with_the_same_numbers() {
     }
 
     assert_eq!(embed(&["photos", "--out", "all.csv"]).status.code(), Some(0));
+    assert_eq!(embed(&["photos", "--out", "all.npy"]).status.code(), Some(0));
+    let file = std::fs::read(project.path().join("all.npy")).unwrap();
+    let start = 10 + usize::from(u16::from_le_bytes([file[8], file[9]]));
+    assert!(file.starts_with(b"\x93NUMPY\x01\x00") && start % 64 == 0 && file[start - 1] == b'\n');
+    let header = String::from_utf8(file[10..start].to_vec()).unwrap();
+    let shape = format!("'shape': ({}, {dimension}), }}", names.len());
+    assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, ") && header.contains(&shape));
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    assert!(file[start..] == bytes);
+    let listed = std::fs::read_to_string(project.path().join("all.txt")).unwrap();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), names);
     let table = std::fs::read_to_string(project.path().join("all.csv")).unwrap();
     let mut rows = csv::Reader::from_reader(table.as_bytes());
     assert_eq!(&rows.headers().unwrap()[1], "embedding 0");
@@ -111,7 +122,7 @@ fn what_cannot_be_embedded_is_named() {
     std::fs::create_dir(project.path().join("empty")).unwrap();
     let cases: [(&[&str], &str); 4] = [
         (&["photos/red/00.png"], "`--out` or `--json` is required"),
-        (&["photos/red/00.png", "--out", "some.npy"], "neither a .safetensors nor a .csv file"),
+        (&["photos/red/00.png", "--out", "some.parquet"], "is no .safetensors, .csv or .npy file"),
         (&["empty", "--out", "some.csv"], "`empty` has no JPEG, PNG, WebP, BMP or TIFF file"),
         (&["photos", "--out", "some.csv", "--stage", "frosen"], "no stage `frosen`"),
     ];

@@ -86,7 +86,8 @@ impl EmbeddedFiles {
         self.rows.first().map_or(0, Vec::len)
     }
 
-    /// Writes them to a `.safetensors` or a `.csv` file.
+    /// Writes them to a `.safetensors`, `.csv` or `.npy` file. A `.npy` file has numbers alone: the files are in a `.txt` file
+    /// next to it, one a line.
     ///
     /// # Errors
     /// The file type is not supported, or the file cannot be written.
@@ -94,9 +95,14 @@ impl EmbeddedFiles {
         let bytes = match path.extension().and_then(|extension| extension.to_str()) {
             Some("safetensors") => self.safetensors()?,
             Some("csv") => self.csv()?,
+            Some("npy") => {
+                let names: String = self.files.iter().map(|file| format!("{file}\n")).collect();
+                store::write_output(&path.with_extension("txt"), names.as_bytes())?;
+                self.npy()
+            }
             _ => {
                 return Err(Error::usage(format!(
-                    "`{}` is neither a .safetensors nor a .csv file",
+                    "`{}` is no .safetensors, .csv or .npy file",
                     path.display()
                 ))
                 .hint("use one of these extensions"));
@@ -117,6 +123,19 @@ impl EmbeddedFiles {
         let metadata = HashMap::from([("defrost.files".to_owned(), files)]);
         safetensors::serialize([("embeddings", tensor)], Some(metadata))
             .map_err(|error| internal(error.to_string()))
+    }
+
+    /// NumPy's format, version 1.0: float32 [N, D] in row-major order. The header is padded so that numbers start at a
+    /// multiple of 64 bytes.
+    fn npy(&self) -> Vec<u8> {
+        const START: &[u8] = b"\x93NUMPY\x01\x00";
+        let (rows, columns) = (self.rows.len(), self.dimension());
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+        let length = (START.len() + 2 + header.len() + 1).next_multiple_of(64) - START.len() - 2;
+        let padded = format!("{header:width$}\n", width = length - 1);
+        let mut bytes = [START, &(length as u16).to_le_bytes(), padded.as_bytes()].concat();
+        bytes.extend(self.rows.iter().flatten().flat_map(|number| number.to_le_bytes()));
+        bytes
     }
 
     /// A row for each file: its name as text, then its numbers, which are read back without loss.
