@@ -281,6 +281,15 @@ fn a_class_branch_of_another_width_is_told_with_the_setting() {
         ),
         "{error}"
     );
+    assert!(error.contains("3 tensors of the class branch have other shapes") && error.lines().count() == 2);
+    // The same file for a model that classifies images with the layers below.
+    let backbone = Description { arch: "yolo11n".to_owned(), ..resnet18(2) };
+    let error = message(origins(&backbone, &source, &LoadRules::default()).unwrap_err(), &source);
+    assert!(
+        error.contains("those of a detector") && error.contains("set `head = { kind = \"detect\" }`"),
+        "{error}"
+    );
+    assert_eq!(error.lines().count(), 2, "{error}");
 }
 
 /// The fused form: batch normalisation merged into the convolutions, as exporters do it.

@@ -52,6 +52,15 @@ impl Unmatched<'_> {
             ))
             .hint(format!("load weights of `{arch}` under their published names"));
         }
+        if let Some(hint) = self.detector_without_head() {
+            let message = format!("{message}: they are those of a detector, and the model classifies images");
+            return Error::usage(message).hint(hint);
+        }
+        if let (Some(hint), true) = (self.wider_class_branch(), self.is_head_alone()) {
+            let count = sanitize::count(self.mismatched.len(), "tensor");
+            return Error::usage(format!("{message}: {count} of the class branch have other shapes"))
+                .hint(hint);
+        }
         let lines = [
             listed(self.missing_lines(), self.missing.len(), "missing"),
             listed(self.mismatched_lines(), self.mismatched.len(), "mismatched"),
@@ -128,6 +137,26 @@ impl Unmatched<'_> {
                         .any(|name| known.contains(&name[prefix.len()..]) && !known.contains(name.as_str()))
             })
             .map(str::to_owned)
+    }
+
+    /// For weights of a detector, where the model is its backbone under a head that classifies images.
+    fn detector_without_head(&self) -> Option<String> {
+        let is_backbone = self.description.arch.starts_with("yolo11")
+            && self.description.head.iter().all(|module| !module.starts_with("model."));
+        let is_detector = self.unexpected.iter().any(|name| name.starts_with("model.23.cv3."));
+        (is_backbone && is_detector).then(|| {
+            "set `head = { kind = \"detect\" }` in the model, or classify images with its backbone: `reinit = [\"@head\"]` and `allow_unexpected = [\"model\"]`"
+                .to_owned()
+        })
+    }
+
+    /// Whether nothing but tensors of the head has another shape, and all else fits.
+    fn is_head_alone(&self) -> bool {
+        let head = |id: &TensorId| self.description.in_head(*id);
+        self.missing.is_empty()
+            && self.unexpected.is_empty()
+            && self.mistyped.is_empty()
+            && self.mismatched.iter().all(head)
     }
 
     /// For a detector whose class branch has another width in the file.
