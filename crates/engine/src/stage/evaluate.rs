@@ -91,6 +91,7 @@ impl EvaluateStage {
                     skips_broken: self.preprocess.0.broken == Broken::Skip,
                     models: self.members.len(),
                 }));
+                paths.extend(self.model_spec().task(None).analysis_code_paths());
                 paths.push(PICTURES);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::{Annotations, Task, TaskFile};
+use super::{Analysis, Annotations, Task, TaskFile};
 use crate::autograd::Tape;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
@@ -53,8 +53,14 @@ impl Evaluation {
         document["split"] = json!(split.name());
         let predictions = predictions.into_iter();
         let predictions = predictions.map(|(sample, prediction)| (&dataset.samples[sample], prediction));
-        let mut files = task.predictions_files(predictions.collect())?;
+        let predictions = predictions.collect();
+        let Analysis { fields, files: found } = task.analysis(stage, meter, &predictions)?;
+        for (name, field) in fields {
+            document[name] = field;
+        }
+        let mut files = task.predictions_files(predictions)?;
         files.extend(task.files(stage, meter)?);
+        files.extend(found);
         Ok(Self { document, files })
     }
 }

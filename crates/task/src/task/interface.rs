@@ -84,6 +84,22 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The tables and figures of scores. `stage` is the name in figures.
     fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<TaskFile>>;
 
+    /// What an evaluation finds in the predictions for all of its images, in addition to the scores. `stage` is the name
+    /// in figures.
+    fn analysis(
+        &self,
+        _stage: &str,
+        _meter: &Self::Meter,
+        _predictions: &Predictions<Self>,
+    ) -> Result<Analysis> {
+        Ok(Analysis::default())
+    }
+
+    /// The code paths of [`Task::analysis`], which are part of the recipes of evaluations alone.
+    fn analysis_code_paths(&self) -> Vec<CodePath> {
+        Vec::new()
+    }
+
     /// Tables of the epochs in addition to `history.csv`.
     fn epoch_files(&self, _rows: &[train::EpochRow]) -> Vec<TaskFile> {
         Vec::new()
@@ -140,6 +156,15 @@ impl TaskFile {
     pub fn new(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self { name, bytes: bytes.into() }
     }
+}
+
+/// What an evaluation finds in addition to its scores.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Analysis {
+    /// Further fields of `metrics.json`.
+    pub fields: serde_json::Map<String, Json>,
+    /// Tables and figures.
+    pub files: Vec<TaskFile>,
 }
 
 /// Which boxes of a detector are predictions for people and other programs.

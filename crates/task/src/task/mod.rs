@@ -34,8 +34,8 @@ pub use annotations::{Annotated, Annotations, InputObjects, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
 pub use interface::{
-    BoxThresholds, EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, Predictions, Task, TaskFile,
-    TaskProblem,
+    Analysis, BoxThresholds, EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, Predictions, Task,
+    TaskFile, TaskProblem,
 };
 pub use kind::{TaskKind, TaskVisitor};
 pub use new_images::NewImages;

@@ -100,6 +100,19 @@ impl<'a> TaskSpec<'a> {
         self.visit(Paths(measured))
     }
 
+    /// The code paths of what an evaluation finds in addition to scores.
+    pub fn analysis_code_paths(&self) -> Vec<CodePath> {
+        struct Paths;
+        impl TaskVisitor for Paths {
+            type Output = Vec<CodePath>;
+
+            fn visit<T: Task>(self, task: T) -> Self::Output {
+                task.analysis_code_paths()
+            }
+        }
+        self.visit(Paths)
+    }
+
     /// An evaluation of one model, or of several together.
     ///
     /// # Errors

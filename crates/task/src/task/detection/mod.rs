@@ -2,6 +2,7 @@
 //! COCO does.
 
 mod epochs;
+mod errors;
 mod examples;
 mod found;
 mod losses;
@@ -12,6 +13,7 @@ mod targets;
 mod task;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use report::{METRICS, REPORTING};
 pub use task::Detection;

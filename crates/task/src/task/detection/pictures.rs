@@ -1,5 +1,6 @@
 //! The tables and figures of an evaluation: curves by class, and the confusion matrix with the background.
 
+use super::errors;
 use super::predictions::GROUND_TRUTH;
 use crate::error::Result;
 use crate::metrics::detection::{
@@ -60,7 +61,7 @@ const CURVES: [CurveKind; 4] = [
 ];
 
 /// The names of the files that reports link.
-pub const FILES: [&str; 28] = [
+pub const FILES: [&str; 32] = [
     "predictions.csv",
     "predictions_coco.json",
     "predictions_coco_ids.json",
@@ -83,6 +84,10 @@ pub const FILES: [&str; 28] = [
     "R_curve.csv",
     "R_curve.svg",
     "R_curve.png",
+    errors::FILES[0],
+    errors::FILES[1],
+    errors::FILES[2],
+    errors::FILES[3],
     "val_batch0_labels.jpg",
     "val_batch0_pred.jpg",
     "val_batch1_labels.jpg",

@@ -121,7 +121,9 @@ fn a_report_links_every_file_of_a_stage() {
     task.update(&mut meter, loss.stats).unwrap();
     let predicted = task.predict(&outputs(), &annotations).unwrap().pop().unwrap();
     let mut files = task.files("check", &meter).unwrap();
-    files.extend(task.predictions_files(vec![(&dataset.samples[0], predicted)]).unwrap());
+    let predictions = vec![(&dataset.samples[0], predicted)];
+    files.extend(task.analysis("check", &meter, &predictions).unwrap().files);
+    files.extend(task.predictions_files(predictions).unwrap());
     files.extend(task.epoch_files(&[]));
     let pictures = vec![InputPicture { size: [64, 64], pixels: vec![120; 64 * 64 * 3] }];
     let examples = Examples { pictures, annotations, outputs: outputs() };
