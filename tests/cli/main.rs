@@ -40,6 +40,7 @@ mod report;
 mod run;
 mod schema;
 mod status;
+mod subsets;
 mod support;
 mod synthetic;
 mod tables;

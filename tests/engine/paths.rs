@@ -62,6 +62,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::DETECTION_DECODE, detection_decode),
     (metrics::code_paths::DETECTION_METRICS, detection_metrics),
     (metrics::code_paths::DETECTION_ERRORS, detection_errors),
+    (metrics::code_paths::SUBSETS, subsets),
     (metrics::code_paths::NON_MAXIMUM_SUPPRESSION, non_maximum_suppression),
     (train::code_paths::ADAM, || optimizers(&["kind = \"adam\"\nlr = 0.1"])),
     (train::code_paths::SUMMED_GRADIENTS, summed_gradients),
@@ -436,6 +437,33 @@ fn detection_errors() -> String {
     let analysis = detection::ErrorAnalysis::of(3, &images).unwrap();
     let errors = analysis.finish(&["a", "b", "c"].map(str::to_owned), Some(0.5)).unwrap();
     digest_of(format!("{} {:?}", serde_json::to_string(&errors).unwrap(), analysis.most_confident(9)))
+}
+
+fn subsets() -> String {
+    let mut metrics = detection::DetectionMetrics::new(3);
+    for (detections, truth) in boxed_images() {
+        let counts: Vec<bool> = (0..detections.len()).map(|place| place % 3 != 0).collect();
+        metrics.update_within(&detections, &truth, &counts).unwrap();
+    }
+    let all = metrics.finish_at(&["a", "b", "c"].map(str::to_owned), Some(300)).unwrap();
+    let scores = detection::SubsetScores::of(4, &all);
+    let stripes = image::GrayImage::from_fn(40, 30, |x, y| image::Luma([u8::from((x + 2 * y) % 7 < 3)]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    stripes.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let mask = data::Mask::decode(png.get_ref(), true).unwrap();
+    let share = mask.share([1.25, 2.5, 30.75, 21.0]);
+    let columns = report::SubsetColumns { counts: &[("images", "images")], scores: &[("ap50", "AP50")] };
+    let row = report::SubsetRow {
+        subset: "shadow",
+        value: "inside",
+        counts: vec![scores.images],
+        scores: vec![scores.ap50],
+    };
+    digest_of(format!(
+        "{} {share:?} {}",
+        serde_json::to_string(&scores).unwrap(),
+        report::subsets_csv(&columns, &[row])
+    ))
 }
 
 fn margin() -> String {

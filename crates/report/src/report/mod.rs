@@ -27,6 +27,7 @@ mod png;
 mod recognition;
 mod regression;
 mod reporting;
+mod subsets;
 mod svg;
 mod tables;
 mod text;
@@ -60,6 +61,7 @@ pub use recognition::{
 };
 pub use regression::Regression;
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
+pub use subsets::{SubsetColumns, SubsetRow, subset_table, subsets_csv};
 pub use svg::Svg;
 pub use tables::{
     Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, new_images_csv, predictions_csv,

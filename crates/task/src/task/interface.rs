@@ -1,13 +1,11 @@
 //! The interface of a task for stages and runs, in addition to that of the train loop.
 
-use std::sync::Arc;
-
 use candle_core::Tensor;
 use serde_json::Value as Json;
 
-use super::{Annotations, Evaluator, MeasuredImages, TaskSpec};
+use super::{Annotations, EvaluatedImages, Evaluator, MeasuredImages, Subset, TaskSpec};
 use crate::code_path::CodePath;
-use crate::data::{Dataset, Sample, Split};
+use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::metrics::detection::NmsSettings;
 use crate::model::Outputs;
@@ -84,13 +82,14 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The tables and figures of scores. `stage` is the name in figures.
     fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<TaskFile>>;
 
-    /// What an evaluation finds in the predictions for all of its images, in addition to the scores. `stage` is the name
-    /// in figures.
+    /// What an evaluation finds in the predictions for all of its images, in addition to the scores: also the scores of
+    /// `subsets`. `stage` is the name in figures.
     fn analysis(
         &self,
         _stage: &str,
         _meter: &Self::Meter,
         _predictions: &Predictions<Self>,
+        _subsets: &[Subset],
     ) -> Result<Analysis> {
         Ok(Analysis::default())
     }
@@ -118,7 +117,7 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// The task cannot average models. Validation refuses pipeline files that request it.
-    fn ensemble(self, _dataset: Arc<Dataset>, _split: Split) -> Result<Box<dyn Evaluator>> {
+    fn ensemble(self, _images: EvaluatedImages) -> Result<Box<dyn Evaluator>> {
         Err(Error::bug("an ensemble of a task that has none"))
     }
 }

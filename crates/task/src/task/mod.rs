@@ -27,6 +27,7 @@ mod new_images;
 pub mod recognition;
 mod registry;
 mod spec;
+mod subsets;
 #[cfg(test)]
 mod tests;
 
@@ -42,3 +43,4 @@ pub use new_images::NewImages;
 pub use recognition::{GallerySearch, PairVerification, RecognitionSpec};
 pub use registry::{TASKS, named, of_stage};
 pub use spec::{MeasuredImages, TaskSpec, TaskTraining};
+pub use subsets::{Division, EvaluatedImages, ReadMask, Subset};

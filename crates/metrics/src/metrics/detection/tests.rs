@@ -235,7 +235,7 @@ fn image(classes: u32) -> impl Strategy<Value = Image> {
     let object = (0..classes, corners(), 0..8u8).prop_map(|(class, corners, kind)| GroundTruth {
         class,
         corners,
-        area: boxes::area(corners),
+        area: box_area(corners),
         crowd: kind == 0,
         ignored: kind == 1,
     });

@@ -9,6 +9,7 @@ mod losses;
 mod pictures;
 mod predictions;
 mod report;
+mod subsets;
 mod targets;
 mod task;
 #[cfg(test)]

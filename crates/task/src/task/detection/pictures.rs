@@ -1,7 +1,7 @@
 //! The tables and figures of an evaluation: curves by class, and the confusion matrix with the background.
 
-use super::errors;
 use super::predictions::GROUND_TRUTH;
+use super::{errors, subsets};
 use crate::error::Result;
 use crate::metrics::detection::{
     CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, ClassDetectionScores, DetectionConfusion,
@@ -61,7 +61,7 @@ const CURVES: [CurveKind; 4] = [
 ];
 
 /// The names of the files that reports link.
-pub const FILES: [&str; 32] = [
+pub const FILES: [&str; 33] = [
     "predictions.csv",
     "predictions_coco.json",
     "predictions_coco_ids.json",
@@ -84,6 +84,7 @@ pub const FILES: [&str; 32] = [
     "R_curve.csv",
     "R_curve.svg",
     "R_curve.png",
+    subsets::FILE,
     errors::FILES[0],
     errors::FILES[1],
     errors::FILES[2],

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::subsets::{self, ScoresBySubset};
 use super::task::RECIPE_FIELD;
 use super::words::in_words;
 use super::{errors, pictures};
@@ -78,10 +79,11 @@ pub static REPORTING: TaskReporting = TaskReporting {
     report,
 };
 
-/// What `metrics.json` has in addition to scores. Older versions wrote nothing.
+/// What `metrics.json` has in addition to scores. Older versions wrote neither.
 #[derive(Deserialize)]
 struct Document {
     errors: Option<DetectionErrors>,
+    subsets: Option<ScoresBySubset>,
 }
 
 fn report(files: &StageFiles) -> Result<TaskReport> {
@@ -96,7 +98,8 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     let headline = [(&AP50_95, scores.ap50_95), (&AP50, scores.ap50)];
     let mut parts =
         box_scores_parts(&all, scores.best_confidence, pictures::of_stage(files, &scores)?, &classes);
-    let Document { errors } = files.json("metrics.json")?;
+    let Document { errors, subsets } = files.json("metrics.json")?;
+    parts.extend(subsets.map(|scores| ReportPart::Table(subsets::table(&scores))));
     if let Some(errors) = errors {
         // What the numbers say, right after the first of them.
         let place = parts.iter().position(|part| matches!(part, ReportPart::Table(_))).unwrap_or_default();

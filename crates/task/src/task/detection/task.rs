@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::losses::DetectionMeter;
 use super::predictions::FoundObjects;
 use super::targets::ImageObjects;
-use super::{METRICS, epochs, errors, examples, found, pictures, predictions, targets};
+use super::{METRICS, epochs, errors, examples, found, pictures, predictions, subsets, targets};
 use crate::autograd::Tape;
 use crate::code_path::CodePath;
 use crate::data::{BoxArea, LabelledBox};
@@ -20,7 +20,7 @@ use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::{BOX_PICTURES, ERROR_PICTURES};
 use crate::task::{
     Analysis, Annotations, BoxThresholds, Examples, InputObjects, MeasuredImages, OutputDescription,
-    Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    Predictions, Subset, Task, TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -252,18 +252,24 @@ impl Task for Detection {
         }
     }
 
-    /// The types of errors.
+    /// The types of errors, and the scores of subsets.
     fn analysis(
         &self,
         stage: &str,
         meter: &DetectionMeter,
         predictions: &Predictions<Self>,
+        subsets: &[Subset],
     ) -> Result<Analysis> {
         let metrics = meter.metrics.as_ref().ok_or_else(|| Error::bug("scores of a training meter"))?;
         let confidence = metrics.finish(&self.classes)?.best_confidence;
         let (errors, files) = errors::of_evaluation(stage, &self.classes, predictions, confidence)?;
         let mut analysis = Analysis { files, ..Analysis::default() };
         analysis.fields.insert("errors".to_owned(), json!(errors));
+        if !subsets.is_empty() {
+            let scores = subsets::of_evaluation(&self.classes, metrics, predictions, subsets)?;
+            analysis.fields.insert("subsets".to_owned(), json!(scores));
+            analysis.files.push(subsets::file(&scores));
+        }
         Ok(analysis)
     }
 

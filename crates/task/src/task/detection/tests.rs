@@ -11,7 +11,9 @@ use crate::data::{
 };
 use crate::model::{Activations, Outputs};
 use crate::pipeline::Head;
-use crate::task::{Annotations, BoxThresholds, Examples, InputPicture, Task, TaskKind, TaskSpec};
+use crate::task::{
+    Annotations, BoxThresholds, Division, Examples, InputPicture, Subset, Task, TaskKind, TaskSpec,
+};
 use crate::train::TrainTask;
 
 const NAMES: [&str; 6] = [
@@ -122,7 +124,8 @@ fn a_report_links_every_file_of_a_stage() {
     let predicted = task.predict(&outputs(), &annotations).unwrap().pop().unwrap();
     let mut files = task.files("check", &meter).unwrap();
     let predictions = vec![(&dataset.samples[0], predicted)];
-    files.extend(task.analysis("check", &meter, &predictions).unwrap().files);
+    let subsets = [Subset { name: "size".to_owned(), division: Division::Size }];
+    files.extend(task.analysis("check", &meter, &predictions, &subsets).unwrap().files);
     files.extend(task.predictions_files(predictions).unwrap());
     files.extend(task.epoch_files(&[]));
     let pictures = vec![InputPicture { size: [64, 64], pixels: vec![120; 64 * 64 * 3] }];
