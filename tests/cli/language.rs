@@ -148,7 +148,9 @@ struct Key {
 
 fn keys(table: &DeTable, path: &str, out: &mut Vec<Key>) {
     for (name, value) in table {
-        let made_up = ["data", "model", "stage"].contains(&path) || path.ends_with(".set");
+        let made_up = ["data", "model", "stage"].contains(&path)
+            || path.ends_with(".set")
+            || path.ends_with(".subsets");
         let path =
             if path.is_empty() { name.get_ref().to_string() } else { format!("{path}.{}", name.get_ref()) };
         let kind = value.get_ref().type_str();
@@ -211,6 +213,10 @@ fn every_key_of_the_language_stands_in_the_full_file() {
         let mut parts: Vec<&str> = key.path.split('.').collect();
         if ["data", "model", "stage"].contains(&parts[0]) && parts.len() > 1 {
             parts[1] = "*";
+        }
+        // Subsets have names, too.
+        if parts.len() > 3 && parts[2] == "subsets" {
+            parts[3] = "*";
         }
         // The settings of a matrix are settings again, under quoted paths.
         if let Some(set) = parts.iter().position(|part| *part == "set") {

@@ -41,6 +41,7 @@ mod report;
 mod run;
 mod schema;
 mod status;
+mod subsets;
 mod support;
 mod synthetic;
 mod tables;

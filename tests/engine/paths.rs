@@ -61,6 +61,8 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::DETECTION_LOSS, detection_loss),
     (ops::code_paths::DETECTION_DECODE, detection_decode),
     (metrics::code_paths::DETECTION_METRICS, detection_metrics),
+    (metrics::code_paths::DETECTION_ERRORS, detection_errors),
+    (metrics::code_paths::SUBSETS, subsets),
     (metrics::code_paths::NON_MAXIMUM_SUPPRESSION, non_maximum_suppression),
     (train::code_paths::ADAM, || optimizers(&["kind = \"adam\"\nlr = 0.1"])),
     (train::code_paths::SUMMED_GRADIENTS, summed_gradients),
@@ -171,6 +173,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (report::code_paths::PICTURES, pictures),
     (report::code_paths::RECOGNITION_PICTURES, recognition_pictures),
     (report::code_paths::BOX_PICTURES, box_pictures),
+    (report::code_paths::ERROR_PICTURES, error_pictures),
     (report::code_paths::TEXT_CELLS, || {
         let names = ["ant", "-1", "=1", "+a", "@b", "'=1", "\tc"].map(defrost::csv_cells::text);
         Digest::of(names.join("|").as_bytes()).to_string()
@@ -393,7 +396,8 @@ fn non_maximum_suppression() -> String {
     ))
 }
 
-fn detection_metrics() -> String {
+/// Detections and objects of four images, in three classes.
+fn boxed_images() -> Vec<(Vec<detection::Detection>, Vec<detection::GroundTruth>)> {
     let (boxes, scores) = boxes_and_scores();
     let corners =
         |place: usize| -> [f64; 4] { std::array::from_fn(|side| f64::from(boxes[place * 4 + side])) };
@@ -409,15 +413,57 @@ fn detection_metrics() -> String {
         crowd: place == 6,
         ignored: place == 9,
     };
-    let mut metrics = detection::DetectionMetrics::new(3);
-    for image in 0..4 {
+    let image = |image: usize| {
         let range = image * 15..image * 15 + 15;
-        let truth: Vec<_> = range.clone().step_by(3 + image).map(object).collect();
-        metrics.update(&range.map(found).collect::<Vec<_>>(), &truth).unwrap();
+        (range.clone().map(found).collect(), range.step_by(3 + image).map(object).collect())
+    };
+    (0..4).map(image).collect()
+}
+
+fn detection_metrics() -> String {
+    let mut metrics = detection::DetectionMetrics::new(3);
+    for (detections, truth) in boxed_images() {
+        metrics.update(&detections, &truth).unwrap();
     }
     let names = ["a", "b", "c"].map(str::to_owned);
     let scores = metrics.finish(&names).unwrap();
     digest_of(format!("{} {:?}", serde_json::to_string(&scores).unwrap(), metrics.curves().mean))
+}
+
+fn detection_errors() -> String {
+    let images = boxed_images();
+    let images: Vec<_> =
+        images.iter().map(|(detections, truth)| detection::EvaluatedImage { detections, truth }).collect();
+    let analysis = detection::ErrorAnalysis::of(3, &images).unwrap();
+    let errors = analysis.finish(&["a", "b", "c"].map(str::to_owned), Some(0.5)).unwrap();
+    digest_of(format!("{} {:?}", serde_json::to_string(&errors).unwrap(), analysis.most_confident(9)))
+}
+
+fn subsets() -> String {
+    let mut metrics = detection::DetectionMetrics::new(3);
+    for (detections, truth) in boxed_images() {
+        let counts: Vec<bool> = (0..detections.len()).map(|place| place % 3 != 0).collect();
+        metrics.update_within(&detections, &truth, &counts).unwrap();
+    }
+    let all = metrics.finish_at(&["a", "b", "c"].map(str::to_owned), Some(300)).unwrap();
+    let scores = detection::SubsetScores::of(4, &all);
+    let stripes = image::GrayImage::from_fn(40, 30, |x, y| image::Luma([u8::from((x + 2 * y) % 7 < 3)]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    stripes.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let mask = data::Mask::decode(png.get_ref(), true).unwrap();
+    let share = mask.share([1.25, 2.5, 30.75, 21.0]);
+    let columns = report::SubsetColumns { counts: &[("images", "images")], scores: &[("ap50", "AP50")] };
+    let row = report::SubsetRow {
+        subset: "shadow",
+        value: "inside",
+        counts: vec![scores.images],
+        scores: vec![scores.ap50],
+    };
+    digest_of(format!(
+        "{} {share:?} {}",
+        serde_json::to_string(&scores).unwrap(),
+        report::subsets_csv(&columns, &[row])
+    ))
 }
 
 fn margin() -> String {
@@ -1248,6 +1294,37 @@ fn recognition_pictures() -> String {
     let (first, second) = ("a/1.jpg".to_owned(), "b/1.jpg".to_owned());
     let pair = report::HardPair { risk: "false accept".to_owned(), similarity: 0.9, first, second };
     hasher.update(report::hard_pairs_csv(&[pair]).as_bytes());
+    hasher.finish().to_string()
+}
+
+fn error_pictures() -> String {
+    let mut hasher = Hasher::default();
+    let bar = |name: &str, value| report::Bar {
+        name: name.to_owned(),
+        value,
+        notes: ["12", "3"].map(str::to_owned),
+    };
+    let groups = [vec![bar("wrong class", Some(12.34)), bar("duplicate", Some(0.0))], vec![bar("all", None)]];
+    let (heading, x_title, note_titles) =
+        ("What each type of error costs", "points", ["number", "confident"]);
+    let picture = report::bars("title", &report::Bars { heading, x_title, note_titles, groups: &groups });
+    hasher.update(picture.document().as_bytes());
+    hasher.update(&report::png(&picture).unwrap());
+    let row =
+        report::ErrorRow { class: "car", error: "missed", count: 3, confident: Some(2), dap: Some(0.25) };
+    let unknown = report::ErrorRow { confident: None, dap: None, ..row.clone() };
+    hasher.update(report::errors_csv(&[row, unknown]).as_bytes());
+    let found =
+        report::ImageBox { class: 0, score: Some(0.75), left: 1.0, top: 2.5, right: 30.0, bottom: 40.25 };
+    let truth = report::MeantObject { class: "tram".to_owned(), corners: [1.0, 2.0, 3.0, 4.0], iou: 0.625 };
+    let wrong = report::WrongBox {
+        file: "a/1.jpg".to_owned(),
+        class: "car".to_owned(),
+        error: "classification".to_owned(),
+        found,
+        truth: Some(truth),
+    };
+    hasher.update(report::wrong_boxes_csv(&[wrong]).as_bytes());
     hasher.finish().to_string()
 }
 

@@ -64,6 +64,14 @@ pub fn of_pixels(images: &ImageSettings) -> Vec<CodePath> {
     taken.into_iter().flatten().collect()
 }
 
+/// The code paths of the formats of other image files, by their names.
+pub fn of_files(names: impl Iterator<Item = impl AsRef<str>>) -> Vec<CodePath> {
+    let mut formats: Vec<CodePath> = names.filter_map(|name| format_of_name(name.as_ref())).collect();
+    formats.sort();
+    formats.dedup();
+    formats
+}
+
 /// The code paths of formats that not every recipe has.
 pub fn of_formats() -> Vec<CodePath> {
     IMAGE_FORMATS.iter().map(|format| format.code_path).filter(|path| !COMMON.contains(path)).collect()

@@ -15,10 +15,12 @@ mod geometry;
 mod image;
 mod label;
 mod loader;
+mod mask;
 mod near_names;
 mod pairs;
 mod source;
 mod split;
+mod subset_values;
 mod summary;
 mod transform;
 mod undecodable;
@@ -41,11 +43,13 @@ pub use loader::{
     CacheBudget, Composed, ComposedPart, Composer, Composition, EpochOrder, ImageBatch, Images,
     LARGEST_IMAGE, Loader, shuffled,
 };
+pub use mask::Mask;
 pub use near_names::{NearNameReason, NearNames};
 pub use pairs::read_pairs;
 pub use source::{
     DataFormat, LABELS_BETWEEN, data_format, images_below, is_image, part_folders, written_folders,
 };
+pub use subset_values::{ImageValues, mask_files, read_image_values, values_in_paths};
 pub use summary::{BoxSummary, ClassSummary, DatasetSummary, Duplicate, Duplicates, SplitSummary};
 pub use transform::{FitMode, PreparedImage, Scratch, Transform};
 pub use undecodable::{BrokenImage, DecodeCheck};

@@ -105,17 +105,19 @@ pub fn keys(paths: &[String], group: Option<&str>) -> Result<Vec<String>> {
 }
 
 fn group_regex(expression: &str) -> Result<Regex> {
-    let regex = RegexBuilder::new(expression)
-        .multi_line(true)
-        .line_terminator(b'/')
-        .dot_matches_new_line(true)
-        .build()
+    let regex = path_regex(expression)
         .map_err(|error| Error::usage(format!("`split.group` is not a valid regular expression: {error}")))?;
     if regex.captures_len() < 2 {
         return Err(Error::usage(format!("`split.group` has no capture group: `{expression}`"))
             .hint("put parentheses around the part that identifies the group, as in `^(t\\d+)_`"));
     }
     Ok(regex)
+}
+
+/// An expression for paths, in which `^` and `$` also match at each `/`.
+pub fn path_regex(expression: &str) -> Result<Regex, regex::Error> {
+    let mut builder = RegexBuilder::new(expression);
+    builder.multi_line(true).line_terminator(b'/').dot_matches_new_line(true).build()
 }
 
 #[cfg(test)]

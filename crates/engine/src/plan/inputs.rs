@@ -33,6 +33,10 @@ impl Digester for InputDigester<'_> {
         digest.ok_or_else(|| Error::bug("a file without a digest"))
     }
 
+    fn files(&mut self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
+        self.digests(paths)
+    }
+
     fn images(&mut self, found: &Arc<Dataset>) -> Result<Arc<Dataset>> {
         let known = self.datasets.iter().find(|(other, _)| Arc::ptr_eq(other, found));
         if let Some((_, digested)) = known {

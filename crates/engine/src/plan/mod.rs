@@ -13,6 +13,7 @@ mod recipe;
 mod resolve;
 mod splits;
 mod status;
+mod subsets;
 mod teacher;
 mod training;
 mod weights;

@@ -161,6 +161,7 @@ impl Resolver<'_> {
                 let dataset = self.images(data_name, data);
                 let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
                 self.part(name, evaluate, recognition.as_ref(), dataset.as_deref())?;
+                let subsets = self.subsets(name, evaluate, dataset.as_deref())?;
                 let member = |work: &&ResolvedStage| EnsembleMember {
                     model_spec: work.model_spec().clone(),
                     layers: work.shared_layers(),
@@ -172,6 +173,7 @@ impl Resolver<'_> {
                             preprocess,
                             split: evaluate.split,
                             recognition,
+                            subsets,
                         }),
                         dataset,
                     ),

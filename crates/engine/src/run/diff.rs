@@ -36,7 +36,7 @@ pub(super) fn inputs_and_versions(record: &RunRecord) -> Value {
     let rest = |stage: &StageRecord| {
         let mut fields = stage.document.as_object().cloned().unwrap_or_default();
         // Settings are compared as written; resolved values follow from them.
-        fields.retain(|name, _| ["inputs", "engine"].contains(&name.as_str()));
+        fields.retain(|name, _| ["inputs", "subsets", "engine"].contains(&name.as_str()));
         Value::Object(fields)
     };
     let stages: Map<String, Value> =

@@ -9,9 +9,10 @@ use super::batch_source::{self, BatchInputs};
 use super::class_coverage;
 use super::examples::ExampleImages;
 use super::recipe::{
-    EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, engine,
+    EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, SubsetRecipe,
+    engine,
 };
-use super::{ModelSpec, Preprocess, StageContext, train::pretty};
+use super::{ModelSpec, Preprocess, StageContext, SubsetSpec, train::pretty};
 use crate::code_path::CodePath;
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
@@ -20,7 +21,9 @@ use crate::model::{self, Pass};
 use crate::ops;
 use crate::pipeline::Broken;
 use crate::report::code_paths::PICTURES;
-use crate::task::{Evaluation, Evaluator, MeasuredImages, RecognitionSpec, Task, TaskFile, TaskVisitor};
+use crate::task::{
+    EvaluatedImages, Evaluation, Evaluator, MeasuredImages, RecognitionSpec, Task, TaskFile, TaskVisitor,
+};
 use crate::train::TrainBatch;
 
 pub struct EvaluateStage {
@@ -30,6 +33,8 @@ pub struct EvaluateStage {
     pub split: Split,
     /// The questions about embeddings; `None` for an evaluation of class scores.
     pub recognition: Option<RecognitionSpec>,
+    /// Whose scores are reported apart.
+    pub subsets: Vec<SubsetSpec>,
 }
 
 /// An evaluated model.
@@ -71,6 +76,11 @@ impl EvaluateStage {
             ensemble: models().filter(|_| several).collect(),
             images: PreprocessRecipe::of(&self.preprocess),
             recognition: self.recognition.as_ref().map(recognition),
+            subsets: self
+                .subsets
+                .iter()
+                .map(|subset| Ok((subset.name.as_str(), SubsetRecipe::of(subset)?)))
+                .collect::<Result<_>>()?,
             inputs: SplitRecipe::by_name(dataset, &self.parts())?,
             engine: engine(self.code_paths(dataset)),
         };
@@ -91,6 +101,8 @@ impl EvaluateStage {
                     skips_broken: self.preprocess.0.broken == Broken::Skip,
                     models: self.members.len(),
                 }));
+                paths.extend(self.model_spec().task(None).analysis_code_paths());
+                paths.extend(self.subsets.iter().flat_map(SubsetSpec::code_paths));
                 paths.push(PICTURES);
             }
         }
@@ -127,7 +139,12 @@ impl EvaluateStage {
     fn evaluator(&self, dataset: &Arc<Dataset>) -> Result<Box<dyn Evaluator>> {
         match &self.recognition {
             Some(recognition) => Ok(recognition.evaluator(dataset, self.split)),
-            None => self.model_spec().task(None).evaluator(dataset, self.split, self.members.len()),
+            None => {
+                let upright = self.preprocess.0.exif_orientation;
+                let subsets = self.subsets.iter().map(|subset| subset.subset(upright)).collect();
+                let images = EvaluatedImages { dataset: Arc::clone(dataset), split: self.split, subsets };
+                self.model_spec().task(None).evaluator(images, self.members.len())
+            }
         }
     }
 

@@ -69,6 +69,14 @@ pub trait Digester {
     /// The file cannot be read.
     fn file(&mut self, path: &Path) -> Result<Digest>;
 
+    /// Each of several files.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    fn files(&mut self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
+        paths.iter().map(|path| self.file(path)).collect()
+    }
+
     /// The data set with the digest of each image.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod prefix;
 mod preview;
 mod recipe;
 mod resolved;
+mod subsets;
 mod teacher;
 #[cfg(test)]
 mod tests;
@@ -40,4 +41,5 @@ pub use model_spec::{ModelSpec, Preprocess};
 pub use prefix::FrozenPrefix;
 pub use preview::PreviewImage;
 pub use resolved::{PlannedStage, ResolvedStage};
+pub use subsets::{MaskFile, SubsetDivision, SubsetSpec};
 pub use train::TrainStage;

@@ -135,7 +135,10 @@ impl ResolvedStage {
             Self::Train(train, images) => {
                 ResolvedStage::Train(train, digester.images(&images.ok_or_else(unknown)?)?)
             }
-            Self::Evaluate(evaluate, images) => {
+            Self::Evaluate(mut evaluate, images) => {
+                for subset in &mut evaluate.subsets {
+                    subset.digest(digester)?;
+                }
                 ResolvedStage::Evaluate(evaluate, digester.images(&images.ok_or_else(unknown)?)?)
             }
         })

@@ -429,7 +429,13 @@ fn what_is_in_the_store_needs_no_image() {
     let evaluate = |layers| {
         let preprocess = Preprocess::new(&folder, None, Arch::ResNet18);
         let members = vec![EnsembleMember { model_spec: scene.model_spec(), layers }];
-        EvaluateStage { members, preprocess, split: crate::data::Split::Train, recognition: None }
+        EvaluateStage {
+            members,
+            preprocess,
+            split: crate::data::Split::Train,
+            recognition: None,
+            subsets: Vec::new(),
+        }
     };
     let judged = |room, layers| {
         let work = evaluate(layers);

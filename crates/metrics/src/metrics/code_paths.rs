@@ -9,6 +9,9 @@ code_paths! {
     MULTI_LABEL = "multi_label", 1;
     /// 2: the area of a box of whole pixels has no rounding error.
     DETECTION_METRICS = "detection_metrics", 2;
+    DETECTION_ERRORS = "detection_errors", 1;
+    /// Scores of subsets of an evaluation, and their table.
+    SUBSETS = "subsets", 1;
     NON_MAXIMUM_SUPPRESSION = "non_maximum_suppression", 1;
     ENSEMBLE = "ensemble", 1;
     VERIFICATION = "verification", 1;

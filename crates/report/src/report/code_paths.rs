@@ -10,6 +10,8 @@ code_paths! {
     /// 2: sheets of evaluated images, and `results.csv`.
     /// 3: `ground_truth_coco.json`.
     BOX_PICTURES = "box_pictures", 3;
+    /// For evaluations that compare boxes: tables and figure of the types of errors.
+    ERROR_PICTURES = "error_pictures", 1;
     /// Names in CSV files that a spreadsheet would execute are written as text.
     TEXT_CELLS = "text_cells", 1;
 }

@@ -15,6 +15,7 @@ pub(super) fn parts(report: &TaskReport) -> Markup {
             @match part {
                 ReportPart::Tiles(all) => (tiles(all)),
                 ReportPart::Note(text) => p.muted { (text) },
+                ReportPart::Paragraph(text) => p { (sanitize::line(text)) },
                 ReportPart::Picture(picture) => div.picture { (PreEscaped(picture.inline())) },
                 ReportPart::Table(rows) => (table(rows)),
             }

@@ -5,6 +5,7 @@
 //! results, without clock, paths or system fonts. Equal results therefore give equal bytes.
 
 mod axis;
+mod bars;
 mod boxes;
 mod class_curves;
 pub mod code_paths;
@@ -24,14 +25,17 @@ mod png;
 mod recognition;
 mod regression;
 mod reporting;
+mod subsets;
 mod svg;
 mod tables;
 mod text;
 
+pub use bars::{Bar, Bars, bars};
 pub use boxes::{
-    BoxClassScores, BoxEpoch, BoxScores, ImageBox, ImageBoxes, MOST_IN_SHEET, RESULTS_HEADER, SheetImage,
-    box_scores_parts, boxes_csv, boxes_json, coco_results, image_png, jpeg, picture_of_boxes, read_boxes,
-    results_csv, rgb_image, sheet, yolo_text,
+    BoxClassScores, BoxEpoch, BoxScores, ErrorRow, ImageBox, ImageBoxes, MOST_IN_SHEET, MeantObject,
+    RESULTS_HEADER, SheetImage, WrongBox, box_scores_parts, boxes_csv, boxes_json, coco_results, errors_csv,
+    image_png, jpeg, picture_of_boxes, read_boxes, read_wrong_boxes, results_csv, rgb_image, sheet,
+    wrong_boxes_csv, yolo_text,
 };
 pub use class_curves::{
     ClassCurve, ClassCurves, MOST_CURVES, class_curves, class_curves_csv, read_class_curves,
@@ -56,6 +60,7 @@ pub use recognition::{
 };
 pub use regression::Regression;
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
+pub use subsets::{SubsetColumns, SubsetRow, subset_table, subsets_csv};
 pub use svg::Svg;
 pub use tables::{
     Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, new_images_csv, predictions_csv,

@@ -23,6 +23,8 @@ pub enum ReportPart {
     Tiles(Vec<Tile>),
     /// A line of text.
     Note(String),
+    /// Sentences that say what the numbers mean.
+    Paragraph(String),
     Picture(Svg),
     Table(ReportTable),
 }

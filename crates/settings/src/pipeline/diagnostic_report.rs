@@ -107,7 +107,7 @@ impl DiagnosticReport {
 }
 
 /// The kinds of errors that one place can have several times: missing keys, and mistakes in a file or folder.
-const SEVERAL: [&str; 3] = ["missing-key", "data", "pairs"];
+const SEVERAL: [&str; 4] = ["missing-key", "data", "pairs", "subset"];
 
 /// The code, message and place of an error.
 #[derive(PartialEq, Eq, Hash)]

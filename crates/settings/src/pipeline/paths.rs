@@ -10,7 +10,7 @@ use super::suggest;
 use crate::regular_file::{self, ReadRefusal};
 
 /// The settings that are paths. `*` is any name.
-const PATHS: [&[&str]; 8] = [
+const PATHS: [&[&str]; 10] = [
     &["extends"],
     &["data", "*", "root"],
     &["data", "*", "file"],
@@ -19,6 +19,8 @@ const PATHS: [&[&str]; 8] = [
     &["stage", "*", "file"],
     &["stage", "*", "pipeline"],
     &["stage", "*", "verification", "pairs"],
+    &["stage", "*", "subsets", "*", "file"],
+    &["stage", "*", "subsets", "*", "folder"],
 ];
 
 /// Looks up variables and remembers the values.
@@ -280,6 +282,16 @@ pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnos
         };
         if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
             sought.push((node, path, false));
+        }
+    }
+    for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
+        for (_, subset) in stage.get("subsets").map(Node::entries).unwrap_or_default() {
+            for (key, is_folder) in [("file", false), ("folder", true)] {
+                let Some(node) = subset.get(key) else { continue };
+                if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
+                    sought.push((node, path, is_folder));
+                }
+            }
         }
     }
     for (_, data) in root.get("data").map(Node::entries).unwrap_or_default() {

@@ -1,12 +1,9 @@
 //! An evaluation: batches of outputs in, scores and files out.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
 
-use super::{Annotations, Task, TaskFile};
+use super::{Analysis, Annotations, EvaluatedImages, Task, TaskFile};
 use crate::autograd::Tape;
-use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::model::{Activations, Model, Outputs, Pass};
 use crate::train::Scores;
@@ -46,15 +43,22 @@ impl Evaluation {
         task: &T,
         meter: &T::Meter,
         predictions: Vec<(usize, T::Prediction)>,
-        (dataset, split): (&Dataset, Split),
+        images: &EvaluatedImages,
         stage: &str,
     ) -> Result<Self> {
         let mut document = task.document(meter)?;
+        let EvaluatedImages { dataset, split, subsets } = images;
         document["split"] = json!(split.name());
         let predictions = predictions.into_iter();
         let predictions = predictions.map(|(sample, prediction)| (&dataset.samples[sample], prediction));
-        let mut files = task.predictions_files(predictions.collect())?;
+        let predictions = predictions.collect();
+        let Analysis { fields, files: found } = task.analysis(stage, meter, &predictions, subsets)?;
+        for (name, field) in fields {
+            document[name] = field;
+        }
+        let mut files = task.predictions_files(predictions)?;
         files.extend(task.files(stage, meter)?);
+        files.extend(found);
         Ok(Self { document, files })
     }
 }
@@ -62,17 +66,16 @@ impl Evaluation {
 /// The evaluation of one model with the loss and the scores of its task.
 pub struct SingleModel<T: Task> {
     task: T,
-    dataset: Arc<Dataset>,
-    split: Split,
+    images: EvaluatedImages,
     meter: T::Meter,
     /// Each with the position of its sample.
     predictions: Vec<(usize, T::Prediction)>,
 }
 
 impl<T: Task> SingleModel<T> {
-    pub fn new(task: T, dataset: Arc<Dataset>, split: Split) -> Self {
+    pub fn new(task: T, images: EvaluatedImages) -> Self {
         let meter = task.validation_meter();
-        Self { task, dataset, split, meter, predictions: Vec::new() }
+        Self { task, images, meter, predictions: Vec::new() }
     }
 }
 
@@ -91,7 +94,7 @@ impl<T: Task> Evaluator for SingleModel<T> {
     }
 
     fn finish(self: Box<Self>, stage: &str) -> Result<Evaluation> {
-        let Self { task, dataset, split, meter, predictions } = *self;
-        Evaluation::of(&task, &meter, predictions, (&dataset, split), stage)
+        let Self { task, images, meter, predictions } = *self;
+        Evaluation::of(&task, &meter, predictions, &images, stage)
     }
 }

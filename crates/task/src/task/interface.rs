@@ -1,13 +1,11 @@
 //! The interface of a task for stages and runs, in addition to that of the train loop.
 
-use std::sync::Arc;
-
 use candle_core::Tensor;
 use serde_json::Value as Json;
 
-use super::{Annotations, Evaluator, MeasuredImages, TaskSpec};
+use super::{Annotations, EvaluatedImages, Evaluator, MeasuredImages, Subset, TaskSpec};
 use crate::code_path::CodePath;
-use crate::data::{Dataset, Sample, Split};
+use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::metrics::detection::NmsSettings;
 use crate::model::Outputs;
@@ -87,6 +85,23 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The tables and figures of scores. `stage` is the name in figures.
     fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<TaskFile>>;
 
+    /// What an evaluation finds in the predictions for all of its images, in addition to the scores: also the scores of
+    /// `subsets`. `stage` is the name in figures.
+    fn analysis(
+        &self,
+        _stage: &str,
+        _meter: &Self::Meter,
+        _predictions: &Predictions<Self>,
+        _subsets: &[Subset],
+    ) -> Result<Analysis> {
+        Ok(Analysis::default())
+    }
+
+    /// The code paths of [`Task::analysis`], which are part of the recipes of evaluations alone.
+    fn analysis_code_paths(&self) -> Vec<CodePath> {
+        Vec::new()
+    }
+
     /// Tables of the epochs in addition to `history.csv`.
     fn epoch_files(&self, _rows: &[train::EpochRow]) -> Vec<TaskFile> {
         Vec::new()
@@ -105,7 +120,7 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// The task cannot average models. Validation refuses pipeline files that request it.
-    fn ensemble(self, _dataset: Arc<Dataset>, _split: Split) -> Result<Box<dyn Evaluator>> {
+    fn ensemble(self, _images: EvaluatedImages) -> Result<Box<dyn Evaluator>> {
         Err(Error::bug("an ensemble of a task that has none"))
     }
 }
@@ -154,6 +169,15 @@ impl TaskFile {
     pub fn new(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self { name, bytes: bytes.into() }
     }
+}
+
+/// What an evaluation finds in addition to its scores.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Analysis {
+    /// Further fields of `metrics.json`.
+    pub fields: serde_json::Map<String, Json>,
+    /// Tables and figures.
+    pub files: Vec<TaskFile>,
 }
 
 /// Which boxes of a detector are predictions for people and other programs.

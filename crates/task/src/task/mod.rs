@@ -27,6 +27,7 @@ mod new_images;
 pub mod recognition;
 mod registry;
 mod spec;
+mod subsets;
 #[cfg(test)]
 mod tests;
 
@@ -34,11 +35,12 @@ pub use annotations::{Annotated, Annotations, InputObjects, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
 pub use interface::{
-    BoxThresholds, EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, OutputForm, Predictions,
-    Task, TaskFile, TaskProblem,
+    Analysis, BoxThresholds, EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, OutputForm,
+    Predictions, Task, TaskFile, TaskProblem,
 };
 pub use kind::{TaskKind, TaskVisitor};
 pub use new_images::NewImages;
 pub use recognition::{GallerySearch, PairVerification, RecognitionSpec};
 pub use registry::{TASKS, named, of_stage};
 pub use spec::{MeasuredImages, TaskSpec, TaskTraining};
+pub use subsets::{Division, EvaluatedImages, ReadMask, Subset};

@@ -1,10 +1,8 @@
 //! The parameters of a task, and operations on any task that do not depend on its types.
 
-use std::sync::Arc;
-
 use super::evaluator::SingleModel;
 use super::new_images::CollectedPredictions;
-use super::{BoxThresholds, Evaluator, NewImages, Task, TaskKind, TaskProblem, TaskVisitor};
+use super::{BoxThresholds, EvaluatedImages, Evaluator, NewImages, Task, TaskKind, TaskProblem, TaskVisitor};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
@@ -100,29 +98,37 @@ impl<'a> TaskSpec<'a> {
         self.visit(Paths(measured))
     }
 
+    /// The code paths of what an evaluation finds in addition to scores.
+    pub fn analysis_code_paths(&self) -> Vec<CodePath> {
+        struct Paths;
+        impl TaskVisitor for Paths {
+            type Output = Vec<CodePath>;
+
+            fn visit<T: Task>(self, task: T) -> Self::Output {
+                task.analysis_code_paths()
+            }
+        }
+        self.visit(Paths)
+    }
+
     /// An evaluation of one model, or of several together.
     ///
     /// # Errors
     /// There are several models, and the task cannot average them.
-    pub fn evaluator(
-        &self,
-        dataset: &Arc<Dataset>,
-        split: Split,
-        models: usize,
-    ) -> Result<Box<dyn Evaluator>> {
-        struct Evaluators(Arc<Dataset>, Split, usize);
+    pub fn evaluator(&self, images: EvaluatedImages, models: usize) -> Result<Box<dyn Evaluator>> {
+        struct Evaluators(EvaluatedImages, usize);
         impl TaskVisitor for Evaluators {
             type Output = Result<Box<dyn Evaluator>>;
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
-                let Self(dataset, split, models) = self;
+                let Self(images, models) = self;
                 match models {
-                    1 => Ok(Box::new(SingleModel::new(task, dataset, split))),
-                    _ => task.ensemble(dataset, split),
+                    1 => Ok(Box::new(SingleModel::new(task, images))),
+                    _ => task.ensemble(images),
                 }
             }
         }
-        self.visit(Evaluators(Arc::clone(dataset), split, models))
+        self.visit(Evaluators(images, models))
     }
 
     /// Predictions of new images, of which there are none yet.

@@ -12,6 +12,7 @@ mod parameters;
 mod preprocess;
 mod recognition;
 mod stages;
+mod subsets;
 mod train_settings;
 mod weights;
 
@@ -23,6 +24,7 @@ pub(super) use parameters::ParametersRecipe;
 pub(super) use preprocess::PreprocessRecipe;
 pub(super) use recognition::RecognitionRecipe;
 pub(super) use stages::{EvaluateRecipe, Recipe, TrainRecipe};
+pub(super) use subsets::SubsetRecipe;
 pub(super) use train_settings::TrainSettings;
 pub(super) use weights::{InitWeightsRecipe, LoadWeightsRecipe, RestoreInput, WeightsInputs};
 

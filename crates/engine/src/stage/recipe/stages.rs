@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::engine::CodePathVersions;
 use super::{
     InitWeightsRecipe, LoadWeightsRecipe, ModelRecipe, ParametersRecipe, PreprocessRecipe, RecognitionRecipe,
-    SplitRecipe, TrainSettings,
+    SplitRecipe, SubsetRecipe, TrainSettings,
 };
 
 /// The recipe of a stage, but for the stages above it.
@@ -52,6 +52,9 @@ pub struct EvaluateRecipe<'a> {
     pub images: PreprocessRecipe,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recognition: Option<RecognitionRecipe<'a>>,
+    /// By name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subsets: BTreeMap<&'a str, SubsetRecipe>,
     /// By split.
     pub inputs: BTreeMap<&'static str, SplitRecipe>,
     pub engine: CodePathVersions,

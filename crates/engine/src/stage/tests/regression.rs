@@ -16,8 +16,8 @@ use crate::metrics::{Direction, Metric, MetricFormat, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops::Deferred;
 use crate::task::{
-    Annotations, MeasuredImages, OutputDescription, Predictions, SingleModel, Task, TaskFile, TaskProblem,
-    TaskSpec,
+    Annotations, EvaluatedImages, MeasuredImages, OutputDescription, Predictions, SingleModel, Task,
+    TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -244,9 +244,13 @@ fn a_third_task_is_evaluated_with_its_own_predictions_and_files() {
         preprocess: Preprocess::new(&folder, None, Arch::ResNet18),
         split: crate::data::Split::Validation,
         recognition: None,
+        subsets: Vec::new(),
     };
     let work = |context: &StageContext| {
-        let evaluator = SingleModel::new(Regression, Arc::clone(&dataset), evaluate.split);
+        let evaluator = SingleModel::new(
+            Regression,
+            EvaluatedImages { dataset: Arc::clone(&dataset), split: evaluate.split, subsets: Vec::new() },
+        );
         evaluate.measure(&dataset, Box::new(evaluator), context)
     };
     let files = scene.execute(&scene.folders(None), &NullObserver, &Interrupt::default(), &work).unwrap();

@@ -37,9 +37,7 @@ impl Averages {
         let mut averages = Self { precision: [0.0; 10], recall: [0.0; 10] };
         for threshold in 0..IOU_THRESHOLDS.len() {
             let points = reached(ranking, order, range, threshold, objects);
-            // The spacing of numpy's `linspace`; i / 100 is not always the same number.
-            let sampled = sample(&points, (0..RECALLS).map(|i| i as f64 * 0.01));
-            averages.precision[threshold] = sampled.iter().sum::<f64>() / RECALLS as f64;
+            averages.precision[threshold] = average(&points);
             averages.recall[threshold] = points.last().map_or(0.0, |point| point.recall);
         }
         Some(averages)
@@ -59,15 +57,27 @@ pub(super) fn reached(
     threshold: usize,
     objects: u64,
 ) -> Vec<Reached> {
-    let (mut hits, mut count) = (0u64, 0u64);
     let counted = order.iter().map(|at| ranking.get(*at));
     let counted = counted.filter(|(_, outcome)| !outcome.is_ignored(range, threshold));
-    let reach = counted.map(|(score, outcome)| {
+    reached_by(counted.map(|(score, outcome)| (score, outcome.is_hit(range, threshold))), objects)
+}
+
+/// The same for detections that count, each with its score and whether it is a hit, by falling score.
+pub(super) fn reached_by(counted: impl Iterator<Item = (f32, bool)>, objects: u64) -> Vec<Reached> {
+    let (mut hits, mut count) = (0u64, 0u64);
+    let reach = counted.map(|(score, is_hit)| {
         count += 1;
-        hits += u64::from(outcome.is_hit(range, threshold));
+        hits += u64::from(is_hit);
         Reached { score, precision: hits as f64 / count as f64, recall: hits as f64 / objects as f64 }
     });
     reach.collect()
+}
+
+/// The mean precision at the 101 recalls.
+pub(super) fn average(points: &[Reached]) -> f64 {
+    // The spacing of numpy's `linspace`; i / 100 is not always the same number.
+    let sampled = sample(points, (0..RECALLS).map(|i| i as f64 * 0.01));
+    sampled.iter().sum::<f64>() / RECALLS as f64
 }
 
 /// The envelope of precision at each recall; `recalls` rise.

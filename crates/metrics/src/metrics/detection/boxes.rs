@@ -67,24 +67,24 @@ impl SizeRange {
 }
 
 /// Width times height; 0 of a box that is turned over or has a side that is not a number.
-pub(super) fn area([left, top, right, bottom]: [f64; 4]) -> f64 {
+pub fn box_area([left, top, right, bottom]: [f64; 4]) -> f64 {
     (right - left).max(0.0) * (bottom - top).max(0.0)
 }
 
 fn intersection(a: [f64; 4], b: [f64; 4]) -> f64 {
-    area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])])
+    box_area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])])
 }
 
 /// The share of the union of two boxes that both cover, in 0 to 1; 0 if they do not touch or one is not finite.
 pub fn intersection_over_union(a: [f64; 4], b: [f64; 4]) -> f64 {
     let both = intersection(a, b);
-    share(both, area(a) + area(b) - both)
+    share(both, box_area(a) + box_area(b) - both)
 }
 
 /// COCO's overlap of a detection and an object. Of a crowd it is the share of the detection that lies in the crowd.
 pub fn overlap(detection: [f64; 4], object: &GroundTruth) -> f64 {
     match object.crowd {
-        true => share(intersection(detection, object.corners), area(detection)),
+        true => share(intersection(detection, object.corners), box_area(detection)),
         false => intersection_over_union(detection, object.corners),
     }
 }

@@ -5,7 +5,7 @@
 //! ignored one, and then counts for nothing. A crowd is never used up.
 
 use super::average_precision::IOU_THRESHOLDS;
-use super::boxes::{Detection, GroundTruth, SizeRange, area, overlap};
+use super::boxes::{Detection, GroundTruth, SizeRange, box_area, overlap};
 
 /// The most detections of a class in an image that are matched, by score.
 pub(super) const DETECTIONS: usize = 100;
@@ -34,28 +34,31 @@ pub(super) fn by_score(a: f32, b: f32) -> std::cmp::Ordering {
 }
 
 /// The best of the detections by falling score, with what they count as. All are of one class and have a finite score.
-pub(super) fn match_class(mut detections: Vec<&Detection>, truth: &[&GroundTruth]) -> Vec<(f32, Outcome)> {
-    detections.sort_by(|a, b| by_score(a.score, b.score));
+/// One that takes nothing is a mistake only if it has `true`.
+pub(super) fn match_class(
+    mut detections: Vec<(&Detection, bool)>,
+    truth: &[&GroundTruth],
+) -> Vec<(f32, Outcome)> {
+    detections.sort_by(|(a, _), (b, _)| by_score(a.score, b.score));
     detections.truncate(DETECTIONS);
+    let (detections, counts): (Vec<&Detection>, Vec<bool>) = detections.into_iter().unzip();
     let overlaps: Vec<Vec<(usize, f64)>> = detections.iter().map(|each| reachable(each, truth)).collect();
     let mut outcomes: Vec<(f32, Outcome)> =
         detections.iter().map(|each| (each.score, Outcome::default())).collect();
     for range in SizeRange::EVERY {
         let ignored: Vec<bool> =
             truth.iter().map(|object| !object.counts() || range.excludes(object.area)).collect();
-        let outside: Vec<bool> = detections.iter().map(|each| range.excludes(area(each.corners))).collect();
+        let outside: Vec<bool> = detections
+            .iter()
+            .zip(&counts)
+            .map(|(each, counts)| !counts || range.excludes(box_area(each.corners)))
+            .collect();
         for (i, threshold) in IOU_THRESHOLDS.into_iter().enumerate() {
-            let mut taken = vec![false; truth.len()];
-            for (detection, (_, outcome)) in outcomes.iter_mut().enumerate() {
-                let found = best(&overlaps[detection], threshold, &ignored, |object| {
-                    taken[object] && !truth[object].crowd
-                });
-                let (hit, skipped) = match found {
-                    Some(object) => {
-                        taken[object] = true;
-                        (!ignored[object], ignored[object])
-                    }
-                    None => (false, outside[detection]),
+            let taken = take(&overlaps, threshold, truth, &ignored);
+            for ((taken, outside), (_, outcome)) in taken.into_iter().zip(&outside).zip(&mut outcomes) {
+                let (hit, skipped) = match taken {
+                    Some(object) => (!ignored[object], ignored[object]),
+                    None => (false, *outside),
                 };
                 outcome.hits[range as usize] |= u16::from(hit) << i;
                 outcome.ignored[range as usize] |= u16::from(skipped) << i;
@@ -63,6 +66,47 @@ pub(super) fn match_class(mut detections: Vec<&Detection>, truth: &[&GroundTruth
         }
     }
     outcomes
+}
+
+/// What a detection takes at the lowest threshold, over all sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// An object that a model should find.
+    Object(usize),
+    /// A crowd, an ignored object, or nothing in a size that has no range: it does not count.
+    Excused,
+    Nothing,
+}
+
+/// What each of the detections of a class takes. They have finite scores, which fall, and are at most [`DETECTIONS`].
+pub(super) fn take_at_half(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Taken> {
+    let range = SizeRange::All;
+    let overlaps: Vec<Vec<(usize, f64)>> = detections.iter().map(|each| reachable(each, truth)).collect();
+    let ignored: Vec<bool> =
+        truth.iter().map(|object| !object.counts() || range.excludes(object.area)).collect();
+    let taken = take(&overlaps, IOU_THRESHOLDS[0], truth, &ignored);
+    let of_detection = |(taken, detection): (Option<usize>, &&Detection)| match taken {
+        Some(object) if ignored[object] => Taken::Excused,
+        Some(object) => Taken::Object(object),
+        None if range.excludes(box_area(detection.corners)) => Taken::Excused,
+        None => Taken::Nothing,
+    };
+    taken.into_iter().zip(detections).map(of_detection).collect()
+}
+
+/// The object that each detection takes, the best detection first. `overlaps` are those of [`reachable`].
+fn take(
+    overlaps: &[Vec<(usize, f64)>],
+    threshold: f64,
+    truth: &[&GroundTruth],
+    ignored: &[bool],
+) -> Vec<Option<usize>> {
+    let mut taken = vec![false; truth.len()];
+    let next = |overlaps: &Vec<(usize, f64)>| {
+        let found = best(overlaps, threshold, ignored, |object| taken[object] && !truth[object].crowd);
+        found.inspect(|object| taken[*object] = true)
+    };
+    overlaps.iter().map(next).collect()
 }
 
 /// The objects that the detection overlaps enough for the lowest threshold, in their order.
@@ -103,7 +147,8 @@ mod tests {
 
     /// At IoU 0.5 over all sizes: + hit, − mistake, · ignored.
     fn signs(detections: &[Detection], truth: &[GroundTruth]) -> String {
-        let matches = match_class(detections.iter().collect(), &truth.iter().collect::<Vec<_>>());
+        let detections = detections.iter().map(|each| (each, true)).collect();
+        let matches = match_class(detections, &truth.iter().collect::<Vec<_>>());
         let sign = |(_, outcome): &(f32, Outcome)| match () {
             () if outcome.is_hit(SizeRange::All, 0) => '+',
             () if outcome.is_ignored(SizeRange::All, 0) => '·',

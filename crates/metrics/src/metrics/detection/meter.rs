@@ -56,6 +56,20 @@ impl DetectionMetrics {
     /// # Errors
     /// A class that does not exist. The meter is then as before.
     pub fn update(&mut self, image: &[Detection], truth: &[GroundTruth]) -> Result<()> {
+        self.update_within(image, truth, &vec![true; image.len()])
+    }
+
+    /// The same, where a detection that takes no object is a mistake only if `counts` has `true` for it. The confusion
+    /// matrix does not depend on `counts`.
+    ///
+    /// # Errors
+    /// As for [`DetectionMetrics::update`].
+    pub fn update_within(
+        &mut self,
+        image: &[Detection],
+        truth: &[GroundTruth],
+        counts: &[bool],
+    ) -> Result<()> {
         let classes = self.classes.len();
         let named = image.iter().map(|each| each.class).chain(truth.iter().map(|object| object.class));
         if let Some(class) = named.into_iter().find(|class| *class as usize >= classes) {
@@ -65,15 +79,17 @@ impl DetectionMetrics {
         }
         self.images += 1;
         self.confusion.update(image, truth);
-        let mut detections: Vec<&Detection> = image.iter().filter(|each| each.score.is_finite()).collect();
-        detections.sort_by_key(|each| each.class);
+        let detections = image.iter().zip(counts.iter().copied());
+        let mut detections: Vec<(&Detection, bool)> =
+            detections.filter(|(each, _)| each.score.is_finite()).collect();
+        detections.sort_by_key(|(each, _)| each.class);
         let mut objects: Vec<&GroundTruth> = truth.iter().collect();
         objects.sort_by_key(|object| object.class);
         for of_class in objects.chunk_by(|a, b| a.class == b.class) {
             self.classes[of_class[0].class as usize].count(of_class);
         }
-        for of_class in detections.chunk_by(|a, b| a.class == b.class) {
-            let class = of_class[0].class;
+        for of_class in detections.chunk_by(|(a, _), (b, _)| a.class == b.class) {
+            let class = of_class[0].0.class;
             let from = objects.partition_point(|object| object.class < class);
             let to = objects.partition_point(|object| object.class <= class);
             self.classes[class as usize].add(match_class(of_class.to_vec(), &objects[from..to]));
@@ -98,11 +114,16 @@ impl DetectionMetrics {
 
     /// The results, with the classes' names in order.
     pub fn finish(&self, names: &[String]) -> Result<DetectionScores> {
+        self.finish_at(names, self.curves().best_point())
+    }
+
+    /// The same with precision, recall and F1 at another point of the curves, such as the best one of more images.
+    pub fn finish_at(&self, names: &[String], point: Option<usize>) -> Result<DetectionScores> {
         if names.len() != self.classes.len() {
             let (names, classes) = (names.len(), self.classes.len());
             return Err(Error::failed(format!("{names} names for {classes} classes")));
         }
-        Ok(DetectionScores::new(self.images, names, &self.classes, &self.averages(), &self.curves()))
+        Ok(DetectionScores::new(self.images, names, &self.classes, &self.averages(), &self.curves(), point))
     }
 
     pub(super) fn averages(&self) -> Vec<ClassAverages> {

@@ -72,6 +72,28 @@ pub struct ClassDetectionScores {
     pub note: Option<String>,
 }
 
+/// The scores of a part of the images or objects.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubsetScores {
+    pub images: u64,
+    /// The objects that a model should find.
+    pub instances: u64,
+    pub ap50_95: Option<f64>,
+    pub ap50: Option<f64>,
+    /// At the best confidence of all images.
+    pub precision: Option<f64>,
+    pub recall: Option<f64>,
+    pub f1: Option<f64>,
+}
+
+impl SubsetScores {
+    /// `images` may be fewer than those that were measured.
+    pub fn of(images: u64, scores: &DetectionScores) -> Self {
+        let DetectionScores { instances, ap50_95, ap50, precision, recall, f1, .. } = *scores;
+        Self { images, instances, ap50_95, ap50, precision, recall, f1 }
+    }
+}
+
 /// Precision, recall and F1.
 type AtConfidence = [Option<f64>; 3];
 
@@ -82,8 +104,8 @@ impl DetectionScores {
         records: &[ClassRecord],
         averages: &[ClassAverages],
         curves: &DetectionCurves,
+        best: Option<usize>,
     ) -> Self {
-        let best = curves.best_point();
         let of_class = |(((name, record), averages), curves): (
             ((&String, &ClassRecord), &ClassAverages),
             &Option<ClassCurves>,

@@ -13,12 +13,12 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
-fn names(classes: usize) -> Vec<String> {
+pub(super) fn names(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
 }
 
 #[track_caller]
-fn close(found: Option<f64>, expected: &Value, about: &str) {
+pub(super) fn close(found: Option<f64>, expected: &Value, about: &str) {
     match (found, expected.as_f64()) {
         (Some(found), Some(expected)) => {
             assert!((found - expected).abs() < 1e-9, "{about}: {found} {expected}")
@@ -27,16 +27,16 @@ fn close(found: Option<f64>, expected: &Value, about: &str) {
     }
 }
 
-type Image = (Vec<Detection>, Vec<GroundTruth>);
+pub(super) type Image = (Vec<Detection>, Vec<GroundTruth>);
 
-struct Set {
-    name: String,
-    classes: usize,
-    images: Vec<Image>,
+pub(super) struct Set {
+    pub(super) name: String,
+    pub(super) classes: usize,
+    pub(super) images: Vec<Image>,
     expected: Value,
 }
 
-fn sets() -> Vec<Set> {
+pub(super) fn sets() -> Vec<Set> {
     let rows = |value: &Value| -> Vec<Vec<f64>> { value.as_array().unwrap().iter().map(numbers).collect() };
     let detection = |row: &Vec<f64>| Detection {
         class: row[0] as u32,
@@ -63,7 +63,7 @@ fn sets() -> Vec<Set> {
     fixture()["sets"].as_array().unwrap().iter().map(set).collect()
 }
 
-fn measure(classes: usize, images: &[Image]) -> DetectionMetrics {
+pub(super) fn measure(classes: usize, images: &[Image]) -> DetectionMetrics {
     let mut metrics = DetectionMetrics::new(classes);
     images.iter().for_each(|(detections, truth)| metrics.update(detections, truth).unwrap());
     metrics
@@ -235,7 +235,7 @@ fn image(classes: u32) -> impl Strategy<Value = Image> {
     let object = (0..classes, corners(), 0..8u8).prop_map(|(class, corners, kind)| GroundTruth {
         class,
         corners,
-        area: boxes::area(corners),
+        area: box_area(corners),
         crowd: kind == 0,
         ignored: kind == 1,
     });

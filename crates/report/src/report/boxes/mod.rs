@@ -1,8 +1,9 @@
-//! Boxes on images: drawn, in sheets of images, as tables and in the formats of other tools, and their scores as parts
-//! of a report. Boxes are in pixels of the original image, from its upper left corner.
+//! Boxes on images: drawn, in sheets of images, as tables and in the formats of other tools, their scores as parts of
+//! a report, and tables of their errors. Boxes are in pixels of the original image, from its upper left corner.
 
 mod encode;
 mod epochs;
+mod errors;
 mod files;
 mod layer;
 mod picture;
@@ -11,6 +12,7 @@ mod sheet;
 
 pub use encode::{image_png, jpeg, rgb_image};
 pub use epochs::{BoxEpoch, RESULTS_HEADER, results_csv};
+pub use errors::{ErrorRow, MeantObject, WrongBox, errors_csv, read_wrong_boxes, wrong_boxes_csv};
 pub use files::{boxes_csv, boxes_json, coco_results, read_boxes, yolo_text};
 pub use picture::picture_of_boxes;
 pub use scores::{BoxClassScores, BoxScores, box_scores_parts};

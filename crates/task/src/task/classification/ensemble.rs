@@ -3,29 +3,27 @@
 //! They run one after the other, so that only one is in memory. For each image, one number per class is kept.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::Classification;
 use crate::autograd::Tape;
-use crate::data::{Dataset, Sample, Split};
+use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::metrics::MeanProbabilities;
 use crate::model::Outputs;
 use crate::task::interface::rows;
-use crate::task::{Annotations, Evaluation, Evaluator};
+use crate::task::{Annotations, EvaluatedImages, Evaluation, Evaluator};
 use crate::train::{Scores, TrainTask};
 
 pub struct AveragedModels {
     task: Classification,
-    dataset: Arc<Dataset>,
-    split: Split,
+    images: EvaluatedImages,
     /// By the position of the sample.
     means: BTreeMap<usize, MeanProbabilities>,
 }
 
 impl AveragedModels {
-    pub fn new(task: Classification, dataset: Arc<Dataset>, split: Split) -> Self {
-        Self { task, dataset, split, means: BTreeMap::new() }
+    pub fn new(task: Classification, images: EvaluatedImages) -> Self {
+        Self { task, images, means: BTreeMap::new() }
     }
 }
 
@@ -46,15 +44,15 @@ impl Evaluator for AveragedModels {
     }
 
     fn finish(self: Box<Self>, stage: &str) -> Result<Evaluation> {
-        let Self { task, dataset, split, means } = *self;
+        let Self { task, images, means } = *self;
         let mut meter = task.meter();
         let mut predictions = Vec::new();
         for (sample, mean) in means {
             let probabilities = mean.probabilities();
-            meter.update(&probabilities, &[class_of(&dataset.samples[sample])?], &[mean.loss()])?;
+            meter.update(&probabilities, &[class_of(&images.dataset.samples[sample])?], &[mean.loss()])?;
             predictions.push((sample, probabilities));
         }
-        Evaluation::of(&task, &meter, predictions, (&dataset, split), stage)
+        Evaluation::of(&task, &meter, predictions, &images, stage)
     }
 }
 

@@ -7,6 +7,7 @@ mod ensemble;
 mod loss;
 mod predictions;
 mod report;
+mod subsets;
 mod targets;
 mod task;
 

@@ -1,6 +1,9 @@
 //! The metrics of classification, and its report: the confusion matrix, the classes, and the mistakes.
 
+use serde::Deserialize;
+
 use super::comparison;
+use super::subsets::{self, AccuracyBySubset};
 use crate::error::Result;
 use crate::metrics::{ClassMetrics, ClassificationScores, Direction, Metric, MetricFormat, TaskMetrics};
 use crate::report::{
@@ -27,17 +30,32 @@ pub static METRICS: TaskMetrics = TaskMetrics {
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "classification",
     metrics: &METRICS,
-    files: &["predictions.csv", "confusion_matrix.csv", "confusion_matrix.svg", "confusion_matrix.png"],
+    files: &[
+        "predictions.csv",
+        subsets::FILE,
+        "confusion_matrix.csv",
+        "confusion_matrix.svg",
+        "confusion_matrix.png",
+    ],
     is_of: |_| true,
     report,
     compared: comparison::evaluation,
     compared_images: comparison::images,
 };
 
+/// What `metrics.json` has in addition to scores.
+#[derive(Deserialize)]
+struct Document {
+    subsets: Option<AccuracyBySubset>,
+}
+
 fn report(files: &StageFiles) -> Result<TaskReport> {
     let metrics: ClassificationScores = files.json("metrics.json")?;
     let predictions = files.table("predictions.csv", read_predictions)?;
-    Ok(parts(files.stage, &metrics, &predictions))
+    let mut report = parts(files.stage, &metrics, &predictions);
+    let Document { subsets } = files.json("metrics.json")?;
+    report.parts.extend(subsets.map(|scores| ReportPart::Table(subsets::table(&scores))));
+    Ok(report)
 }
 
 fn parts(stage: &str, metrics: &ClassificationScores, predictions: &[Prediction]) -> TaskReport {

@@ -1,16 +1,14 @@
 //! The classification task: a loss on class scores, measured by the classification metrics.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
 
 use super::ensemble::AveragedModels;
 use super::loss::{ClassLosses, ClassificationStats};
 use super::targets::ClassTargets;
-use super::{METRICS, predictions};
+use super::{METRICS, predictions, subsets};
 use crate::autograd::{Tape, Value};
 use crate::code_path::CodePath;
-use crate::data::{Dataset, Split};
+use crate::data::Dataset;
 use crate::error::Result;
 use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, ENSEMBLE};
 use crate::metrics::{ClassificationMetrics, TaskMetrics};
@@ -20,8 +18,8 @@ use crate::pipeline::{Data, LabelKind};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Annotations, Evaluator, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem,
-    TaskSpec,
+    Analysis, Annotations, EvaluatedImages, Evaluator, MeasuredImages, OutputDescription, Predictions,
+    Subset, Task, TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -157,7 +155,24 @@ impl Task for Classification {
         ])
     }
 
-    fn ensemble(self, dataset: Arc<Dataset>, split: Split) -> Result<Box<dyn Evaluator>> {
-        Ok(Box::new(AveragedModels::new(self, dataset, split)))
+    /// The accuracy of subsets.
+    fn analysis(
+        &self,
+        _: &str,
+        _: &ClassificationMetrics,
+        predictions: &Predictions<Self>,
+        subsets: &[Subset],
+    ) -> Result<Analysis> {
+        let mut analysis = Analysis::default();
+        if !subsets.is_empty() {
+            let scores = subsets::of_evaluation(predictions, subsets)?;
+            analysis.fields.insert("subsets".to_owned(), json!(scores));
+            analysis.files.push(subsets::file(&scores));
+        }
+        Ok(analysis)
+    }
+
+    fn ensemble(self, images: EvaluatedImages) -> Result<Box<dyn Evaluator>> {
+        Ok(Box::new(AveragedModels::new(self, images)))
     }
 }

@@ -3,16 +3,19 @@
 
 mod comparison;
 mod epochs;
+mod errors;
 mod examples;
 mod found;
 mod losses;
 mod pictures;
 mod predictions;
 mod report;
+mod subsets;
 mod targets;
 mod task;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use report::{METRICS, REPORTING};
 pub use task::Detection;

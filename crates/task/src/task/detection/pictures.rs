@@ -1,6 +1,7 @@
 //! The tables and figures of an evaluation: curves by class, and the confusion matrix with the background.
 
 use super::predictions::GROUND_TRUTH;
+use super::{errors, subsets};
 use crate::error::Result;
 use crate::metrics::detection::{
     CONFUSION_CONFIDENCE, CONFUSION_IOU, ClassCurves as Curves, ClassDetectionScores, DetectionConfusion,
@@ -60,7 +61,7 @@ const CURVES: [CurveKind; 4] = [
 ];
 
 /// The names of the files that reports link.
-pub const FILES: [&str; 28] = [
+pub const FILES: [&str; 33] = [
     "predictions.csv",
     "predictions_coco.json",
     "predictions_coco_ids.json",
@@ -83,6 +84,11 @@ pub const FILES: [&str; 28] = [
     "R_curve.csv",
     "R_curve.svg",
     "R_curve.png",
+    subsets::FILE,
+    errors::FILES[0],
+    errors::FILES[1],
+    errors::FILES[2],
+    errors::FILES[3],
     "val_batch0_labels.jpg",
     "val_batch0_pred.jpg",
     "val_batch1_labels.jpg",

@@ -1,13 +1,18 @@
 //! The metrics of detection, and its report: scores, curves, the confusion matrix and the classes.
 
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::subsets::{self, ScoresBySubset};
 use super::task::RECIPE_FIELD;
-use super::{comparison, pictures};
+use super::words::in_words;
+use super::{comparison, errors, pictures};
 use crate::error::Result;
-use crate::metrics::detection::{ClassDetectionScores, DetectionScores};
+use crate::metrics::detection::{ClassDetectionScores, DetectionErrors, DetectionScores};
 use crate::metrics::{Direction, Metric, MetricFormat, TaskMetrics};
-use crate::report::{BoxClassScores, BoxScores, StageFiles, TaskReport, TaskReporting, box_scores_parts};
+use crate::report::{
+    BoxClassScores, BoxScores, ReportPart, StageFiles, TaskReport, TaskReporting, box_scores_parts,
+};
 
 const fn share(name: &'static str, title: &'static str) -> Metric {
     Metric::new(name, title, MetricFormat::Share, Direction::Higher)
@@ -76,6 +81,13 @@ pub static REPORTING: TaskReporting = TaskReporting {
     compared_images: comparison::images,
 };
 
+/// What `metrics.json` has in addition to scores. Older versions wrote neither.
+#[derive(Deserialize)]
+struct Document {
+    errors: Option<DetectionErrors>,
+    subsets: Option<ScoresBySubset>,
+}
+
 fn report(files: &StageFiles) -> Result<TaskReport> {
     let scores: DetectionScores = files.json("metrics.json")?;
     let classes: Vec<BoxClassScores> = scores.classes.iter().map(class).collect();
@@ -86,9 +98,19 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
         scores: box_scores([scores.precision, scores.recall, scores.ap50, scores.ap50_95]),
     };
     let headline = [(&AP50_95, scores.ap50_95), (&AP50, scores.ap50)];
+    let mut parts =
+        box_scores_parts(&all, scores.best_confidence, pictures::of_stage(files, &scores)?, &classes);
+    let Document { errors, subsets } = files.json("metrics.json")?;
+    parts.extend(subsets.map(|scores| ReportPart::Table(subsets::table(&scores))));
+    if let Some(errors) = errors {
+        // What the numbers say, right after the first of them.
+        let place = parts.iter().position(|part| matches!(part, ReportPart::Table(_))).unwrap_or_default();
+        parts.splice(place..place, in_words(&scores, &errors).map(ReportPart::Paragraph));
+        parts.extend(errors::parts(files, &errors)?);
+    }
     Ok(TaskReport {
         headline: headline.into_iter().filter_map(|(metric, score)| Some((metric, score?))).collect(),
-        parts: box_scores_parts(&all, scores.best_confidence, pictures::of_stage(files, &scores)?, &classes),
+        parts,
     })
 }
 

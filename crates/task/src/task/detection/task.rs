@@ -5,22 +5,22 @@ use serde_json::{Value as Json, json};
 use super::losses::DetectionMeter;
 use super::predictions::FoundObjects;
 use super::targets::ImageObjects;
-use super::{METRICS, epochs, examples, found, pictures, predictions, targets};
+use super::{METRICS, epochs, errors, examples, found, pictures, predictions, subsets, targets};
 use crate::autograd::Tape;
 use crate::code_path::CodePath;
 use crate::data::{BoxArea, LabelledBox};
 use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
-use crate::metrics::code_paths::{DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION};
+use crate::metrics::code_paths::{DETECTION_ERRORS, DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION};
 use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings};
 use crate::model::Outputs;
 use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_LOSS};
 use crate::ops::{self, Deferred, DetectionGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
-use crate::report::code_paths::BOX_PICTURES;
+use crate::report::code_paths::{BOX_PICTURES, ERROR_PICTURES};
 use crate::task::{
-    Annotations, BoxThresholds, Examples, InputObjects, MeasuredImages, OutputDescription, OutputForm,
-    Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    Analysis, Annotations, BoxThresholds, Examples, InputObjects, MeasuredImages, OutputDescription,
+    OutputForm, Predictions, Subset, Task, TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -252,6 +252,31 @@ impl Task for Detection {
             Some(metrics) => pictures::files(stage, &self.classes, metrics),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The types of errors, and the scores of subsets.
+    fn analysis(
+        &self,
+        stage: &str,
+        meter: &DetectionMeter,
+        predictions: &Predictions<Self>,
+        subsets: &[Subset],
+    ) -> Result<Analysis> {
+        let metrics = meter.metrics.as_ref().ok_or_else(|| Error::bug("scores of a training meter"))?;
+        let confidence = metrics.finish(&self.classes)?.best_confidence;
+        let (errors, files) = errors::of_evaluation(stage, &self.classes, predictions, confidence)?;
+        let mut analysis = Analysis { files, ..Analysis::default() };
+        analysis.fields.insert("errors".to_owned(), json!(errors));
+        if !subsets.is_empty() {
+            let scores = subsets::of_evaluation(&self.classes, metrics, predictions, subsets)?;
+            analysis.fields.insert("subsets".to_owned(), json!(scores));
+            analysis.files.push(subsets::file(&scores));
+        }
+        Ok(analysis)
+    }
+
+    fn analysis_code_paths(&self) -> Vec<CodePath> {
+        vec![DETECTION_ERRORS, ERROR_PICTURES]
     }
 
     fn epoch_files(&self, rows: &[train::EpochRow]) -> Vec<TaskFile> {

@@ -11,7 +11,9 @@ use crate::data::{
 };
 use crate::model::{Activations, Outputs};
 use crate::pipeline::Head;
-use crate::task::{Annotations, BoxThresholds, Examples, InputPicture, Task, TaskKind, TaskSpec};
+use crate::task::{
+    Annotations, BoxThresholds, Division, Examples, InputPicture, Subset, Task, TaskKind, TaskSpec,
+};
 use crate::train::TrainTask;
 
 const NAMES: [&str; 6] = [
@@ -121,7 +123,10 @@ fn a_report_links_every_file_of_a_stage() {
     task.update(&mut meter, loss.stats).unwrap();
     let predicted = task.predict(&outputs(), &annotations).unwrap().pop().unwrap();
     let mut files = task.files("check", &meter).unwrap();
-    files.extend(task.predictions_files(vec![(&dataset.samples[0], predicted)]).unwrap());
+    let predictions = vec![(&dataset.samples[0], predicted)];
+    let subsets = [Subset { name: "size".to_owned(), division: Division::Size }];
+    files.extend(task.analysis("check", &meter, &predictions, &subsets).unwrap().files);
+    files.extend(task.predictions_files(predictions).unwrap());
     files.extend(task.epoch_files(&[]));
     let pictures = vec![InputPicture { size: [64, 64], pixels: vec![120; 64 * 64 * 3] }];
     let examples = Examples { pictures, annotations, outputs: outputs() };
