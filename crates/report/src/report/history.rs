@@ -236,10 +236,10 @@ mod tests {
             HistoryRow { epoch: 1, lr: 0.1, train: scores(&[("loss", 0.5)]), ..HistoryRow::default() };
         let more = HistoryRow { train: scores(&[("loss", 0.5), ("map", 0.25)]), ..plain.clone() };
         assert_eq!(
-            history_csv(&[plain.clone()], &metrics).lines().next(),
+            history_csv(std::slice::from_ref(&plain), &metrics).lines().next(),
             Some("epoch,lr,train_loss,validation_loss,is_best")
         );
-        let csv = history_csv(&[more.clone()], &metrics);
+        let csv = history_csv(std::slice::from_ref(&more), &metrics);
         assert_eq!(csv, "epoch,lr,train_loss,train_map,validation_loss,is_best\n1,0.1,0.5,0.25,,false\n");
         let has = |row: &HistoryRow| row.document(&metrics).get("train_map").is_some();
         assert_eq!([has(&plain), has(&more)], [false, true]);

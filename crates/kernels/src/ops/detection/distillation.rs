@@ -209,7 +209,7 @@ impl<T: Float> Softened<T> {
             *shifted = T::from_f64(logit.widen() / temperature);
         }
         let largest = exponentials_of(&self.shifted, &mut self.exponentials);
-        self.shifted.iter_mut().for_each(|logit| *logit = *logit - largest);
+        self.shifted.iter_mut().for_each(|logit| *logit -= largest);
         self.sum = self.exponentials.iter().map(|exponential| exponential.widen()).sum();
         self.log_sum = libm::log(self.sum);
     }
