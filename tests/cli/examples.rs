@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 /// The variables that the pipelines use: image folders, those with boxes, and weight files by architecture.
 const IMAGES: [&str; 6] = ["FACES", "STRANGERS", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
-const BOXED_IMAGES: [&str; 3] = ["CROWNS", "NUCLEI", "STREETS"];
+const BOXED_IMAGES: [&str; 4] = ["CROWNS", "NUCLEI", "STREETS", "THINGS"];
 const WEIGHTS: [(&str, &str); 3] =
     [("RESNET18", "resnet18"), ("RESNET50", "resnet50"), ("EFFICIENTNET_B0", "efficientnet_b0")];
 

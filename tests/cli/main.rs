@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod contrastive;
 mod cuda;
 mod data;
 mod datasets;
@@ -9,6 +10,7 @@ mod detection;
 mod detection_features;
 mod diff;
 mod distill;
+mod distill_detection;
 mod docs;
 mod embed;
 mod encoders;

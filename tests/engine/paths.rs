@@ -60,6 +60,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::STOCHASTIC_DEPTH, stochastic_depth),
     (ops::code_paths::DETECTION_LOSS, detection_loss),
     (ops::code_paths::DETECTION_DECODE, detection_decode),
+    (ops::code_paths::DETECTION_DISTILLATION, detection_distillation),
     (metrics::code_paths::DETECTION_METRICS, detection_metrics),
     (metrics::code_paths::DETECTION_ERRORS, detection_errors),
     (metrics::code_paths::SUBSETS, subsets),
@@ -82,6 +83,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::CONCAT, concat),
     (ops::code_paths::UPSAMPLE, upsample),
     (ops::code_paths::ATTENTION_QKV, attention_qkv),
+    (ops::code_paths::NT_XENT, nt_xent),
     (ops::code_paths::BINARY_CROSS_ENTROPY, binary_cross_entropy),
     (ops::code_paths::SIGMOID, || {
         digest([&ops::sigmoid(&tensor("logits", &[40, 9]).affine(12.0, 0.0).unwrap()).unwrap()])
@@ -144,6 +146,13 @@ pub const PATHS: &[(CodePath, Path)] = &[
             "mosaic = { probability = 0.5 }\nmixup = { alpha = 32 }",
             "affine = {}",
         ])
+    }),
+    (data::code_paths::GAUSSIAN_BLUR, || {
+        augmented(&["gaussian_blur = {}", "gaussian_blur = { probability = 1, sigma = [2, 3] }"])
+    }),
+    (data::code_paths::TWO_VIEWS, two_views),
+    (data::code_paths::RECOLOR, || {
+        augmented(&["grayscale = 0.5", "color_jitter = { brightness = 0.5, hue = 0.1, probability = 0.5 }"])
     }),
     (data::code_paths::HSV, || augmented(&["hsv = {}", "hsv = { hue = 1, saturation = 1, value = 1 }"])),
     (data::code_paths::MULTI_SCALE, multi_scale),
@@ -369,6 +378,21 @@ fn detection_loss() -> String {
     }))
 }
 
+fn detection_distillation() -> String {
+    let scaled = |map: &Tensor| (map * -1.5).unwrap();
+    let teacher: Vec<Value> = detection_levels().iter().map(|map| Value::constant(scaled(map))).collect();
+    let gains = ops::DistillationGains { class_gain: 0.5, box_gain: 2.0, temperature: 4.0 };
+    digest(&both_ways(&detection_levels(), |tape, inputs| {
+        Ok(ops::detection_distillation(tape, &levels_of(inputs), &levels_of(&teacher), &gains)?.total)
+    }))
+}
+
+fn nt_xent() -> String {
+    digest(&both_ways(&[tensor("projections", &[34, 19])], |tape, inputs| {
+        Ok(ops::nt_xent(tape, &inputs[0], 0.1)?.mean)
+    }))
+}
+
 fn detection_decode() -> String {
     let values: Vec<Value> = detection_levels().into_iter().map(Value::constant).collect();
     let decoded = ops::decode(&levels_of(&values)).unwrap();
@@ -476,7 +500,7 @@ fn distillation() -> String {
     let (logits, teacher) = (tensor("logits of 9", &[17, 9]), tensor("teacher of 9", &[17, 9]));
     let found = both_ways(&[logits], |tape, inputs| {
         let taught = ops::distillation(tape, &inputs[0], &teacher, 4.0)?;
-        ops::blend_losses(tape, &taught, &taught, 0.3)
+        ops::blend_losses(tape, &taught, &taught, [1.0 - 0.3, 0.3])
     });
     digest(&found)
 }
@@ -821,27 +845,52 @@ fn augmented(augments: &[&str]) -> String {
     hasher.finish().to_string()
 }
 
-/// Compositions of four pictures with boxes: pixels, and the boxes that remain.
-fn composed(augments: &[&str]) -> String {
-    let root = tempfile::tempdir().unwrap();
+/// Four pictures with boxes, in this folder.
+fn boxed_pictures(root: &std::path::Path) -> Arc<Dataset> {
     let sample = |number: u32| {
         let path = format!("{number}.png");
         let size = (40 + 7 * number, 60 - 9 * number);
         let picture = picture();
         image::imageops::resize(&picture, size.0, size.1, image::imageops::FilterType::Nearest)
-            .save(root.path().join(&path))
+            .save(root.join(&path))
             .unwrap();
         let area = BoxArea { left: 0.1, top: 0.2, right: 0.5 + 0.1 * f64::from(number), bottom: 0.7 };
         let label = Label::Boxes(vec![LabelledBox::new(number % 2, area)]);
         Sample { path, label, split: Split::Train, digest: None }
     };
-    let dataset = Arc::new(Dataset {
-        root: root.path().to_owned(),
+    Arc::new(Dataset {
+        root: root.to_owned(),
         classes: vec!["a".to_owned(), "b".to_owned()],
         label_kind: LabelKind::Boxes,
         samples: (0..4).map(sample).collect(),
         ..Dataset::default()
-    });
+    })
+}
+
+/// Both views of four pictures, in two epochs.
+fn two_views() -> String {
+    let root = tempfile::tempdir().unwrap();
+    let dataset = boxed_pictures(root.path());
+    let augment: Augment = toml::from_str("random_resized_crop = {}\nhorizontal_flip = 0.5").unwrap();
+    let settings = images("image_size = 32\nnormalize = \"none\"");
+    let memory = Arc::new(CacheBudget::new(0));
+    let images = Arc::new(Images::for_training(dataset, &settings, &augment, 2, memory));
+    let mut hasher = Hasher::default();
+    for epoch in 0..2 {
+        let order =
+            EpochOrder { order: (0..4).collect(), batch_size: 3, views: 2, first_batch: 0, seed: 4, epoch };
+        for batch in Loader::new(images.clone(), order, 1).unwrap() {
+            let numbers = batch.unwrap().images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            hasher.update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
+        }
+    }
+    hasher.finish().to_string()
+}
+
+/// Compositions of four pictures with boxes: pixels, and the boxes that remain.
+fn composed(augments: &[&str]) -> String {
+    let root = tempfile::tempdir().unwrap();
+    let dataset = boxed_pictures(root.path());
     let mut hasher = Hasher::default();
     for augment in augments {
         let augment: Augment = toml::from_str(&format!("close_mosaic = 0\n{augment}")).unwrap();
@@ -849,7 +898,14 @@ fn composed(augments: &[&str]) -> String {
         let memory = Arc::new(CacheBudget::new(0));
         let images = Arc::new(Images::for_training(dataset.clone(), &settings, &augment, 4, memory));
         for epoch in 0..4 {
-            let order = EpochOrder { order: (0..4).collect(), batch_size: 4, first_batch: 0, seed: 4, epoch };
+            let order = EpochOrder {
+                order: (0..4).collect(),
+                batch_size: 4,
+                views: 1,
+                first_batch: 0,
+                seed: 4,
+                epoch,
+            };
             for batch in Loader::new(images.clone(), order, 1).unwrap() {
                 let batch = batch.unwrap();
                 let numbers = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -23,6 +23,11 @@ pub enum Purpose {
     Hsv = 11,
     /// The size of a batch.
     BatchSize = 12,
+    GaussianBlur = 13,
+    /// Whether an image becomes grey, and whether its colours are jittered.
+    Recolor = 14,
+    /// The random changes of an image's second view.
+    SecondView = 15,
 }
 
 /// An endless stream of draws, addressed by its key.

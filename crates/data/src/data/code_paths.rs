@@ -37,6 +37,11 @@ code_paths! {
     COMPOSE = "compose", 1;
     HSV = "hsv", 1;
     MULTI_SCALE = "multi_scale", 1;
+    GAUSSIAN_BLUR = "gaussian_blur", 1;
+    /// Greyscale, and the choice of images whose colours are jittered.
+    RECOLOR = "recolor", 1;
+    /// The draws of the two views of an image.
+    TWO_VIEWS = "two_views", 1;
 }
 
 /// Part of the recipe of every stage that reads images.
@@ -91,7 +96,9 @@ pub fn of_augment(augment: &Augment) -> Vec<CodePath> {
         horizontal_flip: _,
         vertical_flip: _,
         rotation: _,
-        color_jitter: _,
+        color_jitter,
+        grayscale,
+        gaussian_blur,
         rand_augment,
         random_erasing,
         mixup,
@@ -110,6 +117,9 @@ pub fn of_augment(augment: &Augment) -> Vec<CodePath> {
         (mosaic.is_some() || affine.is_some()).then_some(COMPOSE),
         hsv.as_ref().map(|_| HSV),
         (*multi_scale > 0.0).then_some(MULTI_SCALE),
+        gaussian_blur.as_ref().map(|_| GAUSSIAN_BLUR),
+        (*grayscale > 0.0 || color_jitter.as_ref().is_some_and(|jitter| jitter.probability < 1.0))
+            .then_some(RECOLOR),
     ];
     taken.into_iter().flatten().collect()
 }

@@ -143,6 +143,8 @@ impl Transform {
             && augment.mosaic.is_none()
             && augment.affine.is_none()
             && augment.hsv.is_none()
+            && augment.grayscale == 0.0
+            && augment.gaussian_blur.is_none()
             && jitter.is_none_or(|jitter| {
                 [jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue] == [0.0; 4]
             })

@@ -59,6 +59,7 @@ pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
     let epoch = EpochOrder {
         order: samples.into_iter().cycle().take(count).collect(),
         batch_size: settings.batch,
+        views: 1,
         first_batch: 0,
         seed: 0,
         epoch: 0,

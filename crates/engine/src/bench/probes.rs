@@ -82,7 +82,8 @@ impl NetworkProbes {
         meter: &dyn ResourceMeter,
     ) -> Result<ProbeSample> {
         let (Probe::Pass { from, .. } | Probe::Step { from, .. }) = piece;
-        let input = self.input_of_layer(from, images)?;
+        let views = if matches!(piece, Probe::Step { .. }) { self.model_spec.task.views() } else { 1 };
+        let input = self.input_of_layer(from, images * views)?;
         let before = meter.watch();
         let (seconds, outputs) = match piece {
             Probe::Pass { from, to } => self.pass(from..to, input, rounds, meter)?,
@@ -214,6 +215,7 @@ impl LoadProbe<'_> {
             let epoch = EpochOrder {
                 order: samples.to_vec(),
                 batch_size: samples.len(),
+                views: 1,
                 first_batch: 0,
                 seed: 0,
                 epoch: epoch as u32,

@@ -111,6 +111,7 @@ impl<'a> StageImages<'a> {
             }
             let reading = |reading: Vec<ImageReads>| if kept { Vec::new() } else { reading };
             let mut pieces = self.behind(prefix, step_key(train, phase, prefix));
+            let views = train.model_spec.task.views();
             let again = train.settings.weighs_teacher_apart();
             pieces.extend(again.then(|| step_key(train, phase, prefix)));
             pieces.extend(teacher.as_ref().map(|teacher| teacher.pass(0, teacher.layers)));
@@ -121,18 +122,23 @@ impl<'a> StageImages<'a> {
                 images: images * epochs,
                 batch: batch.min(images),
                 pieces,
-                reading: reading(self.training_reads(train, phase.after_epochs, epochs, images)),
+                reading: reading(self.training_reads(train, phase.after_epochs, epochs, images * views)),
                 area: batch_area(self.work, &train.settings.augment),
                 key: String::new(),
             });
+            let (validated, batch, plain) = match views {
+                1 => (validation, INFERENCE_BATCH, &Augment::default()),
+                // Views are compared in batches as in training.
+                views => (validation * views, batch * views, &train.settings.augment),
+            };
             workload.phases.push(WorkloadPhase {
                 name: "validation",
                 epochs,
-                batches: validation.div_ceil(INFERENCE_BATCH) * epochs,
-                images: validation * epochs,
-                batch: INFERENCE_BATCH.min(validation),
+                batches: validated.div_ceil(batch) * epochs,
+                images: validated * epochs,
+                batch: batch.min(validated),
                 pieces: self.behind(prefix, self.pass(prefix.layers, self.layers)),
-                reading: reading(vec![self.reading(&Augment::default(), validation, epochs)]),
+                reading: reading(vec![self.reading(plain, validated, epochs)]),
                 area: SAME_SIZE,
                 key: String::new(),
             });

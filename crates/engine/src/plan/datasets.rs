@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::resolve::{DiskAccess, Resolver};
 use crate::data::{Dataset, data_format};
-use crate::pipeline::Data;
+use crate::pipeline::{Data, Head};
 use crate::stage::ModelSpec;
 use crate::task::{TaskKind, UNKNOWN, is_known, list};
 
@@ -57,9 +57,9 @@ impl Resolver<'_> {
         None
     }
 
-    /// The task of the data set's annotations.
-    pub(super) fn task_of(&mut self, name: &str, data: &Data) -> Option<TaskKind> {
-        if let Some(task) = TaskKind::of(data) {
+    /// The task of a head on the data set's annotations.
+    pub(super) fn task_of(&mut self, name: &str, data: &Data, head: &Head) -> Option<TaskKind> {
+        if let Some(task) = TaskKind::of(data, head) {
             return Some(task);
         }
         // Also reports mistakes in the data.
@@ -77,7 +77,7 @@ impl Resolver<'_> {
         head: &ModelSpec,
         found: &Data,
     ) -> Option<()> {
-        let found = self.task_of(data, found)?;
+        let found = self.task_of(data, found, &head.model.head)?;
         if head.task == found {
             return Some(());
         }

@@ -9,7 +9,7 @@ use super::ExternalWeights;
 use crate::data::{self, Dataset};
 use crate::model::RuleError;
 use crate::pipeline::{
-    self, CheckpointKind, Diagnostic, DiagnosticReport, ImageSizes, RGB_CHANNELS, Resolved, Stage,
+    self, CheckpointKind, Diagnostic, DiagnosticReport, Head, ImageSizes, RGB_CHANNELS, Resolved, Stage,
 };
 use crate::regular_file;
 use crate::stage::{EnsembleMember, EvaluateStage, InitWeightsStage, ModelSpec, Preprocess, ResolvedStage};
@@ -117,8 +117,11 @@ impl Resolver<'_> {
         let images = data.images();
         // Embeddings of any classes may be compared.
         let anyone = matches!(stage, Stage::Evaluate(evaluate) if evaluate.compares_embeddings());
-        let classes = if anyone { Vec::new() } else { self.classes(data_name, data)? };
         let first = above.first().copied();
+        let loaded = stage.model().and_then(|model| self.pipeline.model.get(model));
+        let head = loaded.or(first.map(|work| &work.model_spec().model)).map(|model| &model.head);
+        let unlabelled = head.is_some_and(Head::compares_views);
+        let classes = if anyone || unlabelled { Vec::new() } else { self.classes(data_name, data)? };
         let model_spec = match first.map(ResolvedStage::model_spec) {
             Some(model_spec) if !matches!(stage, Stage::LoadWeights(_)) => {
                 if !anyone {
@@ -142,7 +145,8 @@ impl Resolver<'_> {
                     self.diagnose(&at, "channels", message, Some(help.to_owned()));
                     return None;
                 }
-                ModelSpec { model, classes, task: self.task_of(data_name, data)?, image_size, channels }
+                let task = self.task_of(data_name, data, &model.head)?;
+                ModelSpec { model, classes, task, image_size, channels }
             }
         };
         match stage {
@@ -157,6 +161,7 @@ impl Resolver<'_> {
                 for work in above {
                     self.same_patches(name, data_name, work.model_spec(), &preprocess)?;
                 }
+                self.predicts(name, evaluate, &model_spec)?;
                 self.ensemble(name, evaluate, &preprocess, above)?;
                 let dataset = self.images(data_name, data);
                 let recognition = self.recognition(name, evaluate, dataset.as_deref())?;
@@ -181,6 +186,18 @@ impl Resolver<'_> {
                 ))
             }
         }
+    }
+
+    /// A model without predictions has embeddings, which can be compared.
+    fn predicts(&mut self, stage: &str, evaluate: &pipeline::Evaluate, model_spec: &ModelSpec) -> Option<()> {
+        if model_spec.task.predicts() || evaluate.compares_embeddings() {
+            return Some(());
+        }
+        let message = format!("a model for {} predicts nothing to evaluate", model_spec.task.annotation());
+        let help = "evaluate a stage that learns from annotations after it, or set `identification = {}`, which \
+                    compares the features of images by class";
+        self.diagnose(&format!("stage.{stage}.from"), "conflict", message, Some(help.to_owned()));
+        None
     }
 
     /// The requested evaluation of embeddings, if any. The list of pairs is read here.

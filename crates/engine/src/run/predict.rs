@@ -189,6 +189,11 @@ fn unfit(stage: &StageRecord, wanted: PredictorUse) -> Option<&'static str> {
     let settings = &stage.document["settings"];
     let is_afresh = |setting: &str| settings[setting].as_array().is_some_and(|patterns| !patterns.is_empty());
     match (&stage.kind[..], wanted) {
+        ("train" | "load_weights", PredictorUse::Classes)
+            if !TaskKind::of_recipe(&stage.document["model"]).predicts() =>
+        {
+            Some("has a model that predicts nothing: `defrost embed` computes its features")
+        }
         ("train", _) | ("load_weights" | "init_weights", PredictorUse::Embeddings) => None,
         ("load_weights", PredictorUse::Classes)
             if !["reinit", "allow_missing", "allow_mismatched"].into_iter().any(is_afresh) =>

@@ -162,6 +162,7 @@ impl<'a, T: Task> TrainingBatches<'a, T> {
             train_samples: dataset.split(Split::Train),
             validation_samples: dataset.split(Split::Validation),
             batch_size: stage.settings.batch_size,
+            views: T::VIEWS,
             seed: stage.seed,
         };
         if source.train_samples.is_empty() {
@@ -291,6 +292,8 @@ struct DecodedImages<'a> {
     train_samples: Vec<usize>,
     validation_samples: Vec<usize>,
     batch_size: usize,
+    /// Of each image in a batch.
+    views: usize,
     seed: u64,
 }
 
@@ -301,6 +304,7 @@ impl DecodedImages<'_> {
         let epoch = EpochOrder {
             order,
             batch_size: self.batch_size,
+            views: self.views,
             first_batch: start,
             seed: self.seed,
             epoch: view,
@@ -308,8 +312,14 @@ impl DecodedImages<'_> {
         self.inputs.frozen.batches(&self.train, epoch, Some(&self.changes), self.teacher)
     }
 
+    /// Views of validation images are those of the first epoch, in batches as in training.
     fn validation(&self, samples: Vec<usize>) -> Result<Annotated<'_>> {
         let epoch = sequential_epoch(samples);
+        if self.views > 1 {
+            let Self { batch_size, views, seed, .. } = *self;
+            let epoch = EpochOrder { batch_size, views, seed, ..epoch };
+            return self.inputs.frozen.batches(&self.train, epoch, None, None);
+        }
         self.inputs.frozen.batches(&self.validation, epoch, None, None)
     }
 }

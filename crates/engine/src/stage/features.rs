@@ -237,7 +237,7 @@ impl<'a> FeatureBatches<'a> {
             input: Activations::constants(rows.collect::<Result<Vec<_>>>()?),
             layer: self.frozen.prefix.layers,
             targets: Annotations::of_images(&self.frozen.dataset, &readable, &parts),
-            streams: self.frozen.streams(&readable),
+            streams: self.frozen.streams(&readable, 1),
             samples: readable,
             teacher: None,
         }))

@@ -56,7 +56,7 @@ impl<'a> FrozenBackbone<'a> {
         changes: Option<&'b BatchChanges>,
         teacher: Option<&'b Teacher>,
     ) -> Result<Annotated<'b>> {
-        let number = epoch.epoch;
+        let (number, views) = (epoch.epoch, epoch.views);
         let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
         let mut pass = Pass::inference(self.state);
         let mut taught = teacher.map(|teacher| (teacher, teacher.pass()));
@@ -65,7 +65,7 @@ impl<'a> FrozenBackbone<'a> {
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
                 let mut targets = Annotations::of_images(&self.dataset, &batch.samples, &batch.parts);
-                let streams = self.streams(&batch.samples);
+                let streams = self.streams(&batch.samples, views);
                 let images;
                 (images, targets.shares) = match changes {
                     Some(changes) => changes.apply((batch.images, batch.index), number, &streams)?,
@@ -99,8 +99,16 @@ impl<'a> FrozenBackbone<'a> {
     }
 
     /// By path, which identifies an image in a recipe: its index changes when a test image is added.
-    pub fn streams(&self, samples: &[usize]) -> Vec<u64> {
-        samples.iter().map(|&sample| name_hash(&self.dataset.samples[sample].path)).collect()
+    /// Each view of an image has its own.
+    pub fn streams(&self, samples: &[usize], views: usize) -> Vec<u64> {
+        let stream = |(row, &sample): (usize, &usize)| {
+            let path = &self.dataset.samples[sample].path;
+            match row % views {
+                0 => name_hash(path),
+                view => name_hash(&format!("{path}\0view {view}")),
+            }
+        };
+        samples.iter().enumerate().map(stream).collect()
     }
 
     pub fn note_broken(&self, sample: usize) {
@@ -148,5 +156,5 @@ impl BatchChanges {
 
 /// Samples in the given order, without randomness.
 pub(super) fn sequential_epoch(order: Vec<usize>) -> EpochOrder {
-    EpochOrder { order, batch_size: INFERENCE_BATCH, first_batch: 0, seed: 0, epoch: 0 }
+    EpochOrder { order, batch_size: INFERENCE_BATCH, views: 1, first_batch: 0, seed: 0, epoch: 0 }
 }

@@ -53,7 +53,7 @@ impl ModelSpec {
     pub(super) fn code_paths(&self) -> Vec<CodePath> {
         let mut paths = backbone_code_paths(&self.model);
         match &self.model.head {
-            Head::Linear(_) | Head::Mlp(_) | Head::Detect(_) => {}
+            Head::Linear(_) | Head::Mlp(_) | Head::Detect(_) | Head::Projection(_) => {}
             Head::Embedding(_) => paths.push(NORMALIZE_ROWS),
         }
         paths.extend(self.task(None).code_paths(false));

@@ -57,7 +57,14 @@ impl TrainStage {
         // Whole batches: an image may be mixed with the last of its batch.
         order.truncate(count.div_ceil(settings.batch_size).saturating_mul(settings.batch_size));
         let (batch_size, seed) = (settings.batch_size, self.seed);
-        let order = EpochOrder { order, batch_size, first_batch: 0, seed, epoch: view };
+        let order = EpochOrder {
+            order,
+            batch_size,
+            views: self.model_spec.task.views(),
+            first_batch: 0,
+            seed,
+            epoch: view,
+        };
         let changes = BatchChanges::new(&settings.augment, seed, dataset.label_kind);
         let mut shown = Vec::new();
         for batch in Loader::new(Arc::clone(&images), order, workers)? {

@@ -1,5 +1,6 @@
 //! Train stages: execution, and the proof that frozen tensors did not change.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::events::Event;
 use crate::freeze::{self, FreezePhase, ParameterTable};
 use crate::metrics::TaskMetrics;
 use crate::model::{self, Description, Model, StateDict};
-use crate::ops::code_paths::{DISTILLATION, STOCHASTIC_DEPTH};
+use crate::ops::code_paths::STOCHASTIC_DEPTH;
 use crate::pipeline::{self, Broken};
 use crate::report::code_paths::PICTURES;
 use crate::report::{ParameterCounts, TrainingMetrics};
@@ -98,11 +99,20 @@ impl TrainStage {
             settings: TrainSettings::of(settings, &model_spec.model, *seed),
             parameters: ParametersRecipe::of(description, settings, table),
             images: PreprocessRecipe::of(view),
-            inputs: SplitRecipe::by_name(dataset, &[Split::Train, Split::Validation])?,
+            inputs: self.inputs(dataset)?,
             engine: engine(self.code_paths(dataset)),
             teacher: teacher.as_ref().map(ModelRecipe::of),
         };
         Ok(Recipe::Train(Box::new(recipe)).document())
+    }
+
+    /// The images of the stage, with their annotations if these matter.
+    fn inputs(&self, dataset: &Dataset) -> Result<BTreeMap<&'static str, SplitRecipe>> {
+        let splits = [Split::Train, Split::Validation];
+        match self.model_spec.task.uses_labels() {
+            true => SplitRecipe::by_name(dataset, &splits),
+            false => SplitRecipe::without_labels(dataset, &splits),
+        }
     }
 
     /// The code that can change the result.
@@ -132,7 +142,6 @@ impl TrainStage {
         paths.extend(data::code_paths::of_images(&view.0, dataset, &parts));
         paths.extend(model_spec.names(dataset, &parts));
         if let Some(teacher) = teacher {
-            paths.push(DISTILLATION);
             paths.extend(teacher.code_paths());
         }
         paths

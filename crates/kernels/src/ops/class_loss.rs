@@ -127,7 +127,12 @@ pub(super) struct SavedGradient {
 
 impl Backward for SavedGradient {
     fn backward(self: Box<Self>, grad: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        on_cuda!(grad, Ok(vec![Some(cuda::scaled(&self.gradient, &grad)?)]));
-        Ok(vec![Some(self.gradient.broadcast_mul(&grad)?)])
+        Ok(vec![Some(scaled_gradient(&self.gradient, &grad)?)])
     }
+}
+
+/// A saved gradient times that of the loss, a scalar.
+pub(super) fn scaled_gradient(gradient: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    on_cuda!(grad, cuda::scaled(gradient, grad));
+    Ok(gradient.broadcast_mul(grad)?)
 }

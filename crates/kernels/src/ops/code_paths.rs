@@ -28,9 +28,11 @@ code_paths! {
     SIGMOID = "sigmoid", 1;
     DETECTION_LOSS = "detection_loss", 1;
     DETECTION_DECODE = "detection_decode", 1;
+    DETECTION_DISTILLATION = "detection_distillation", 1;
     CONCAT = "concat", 1;
     UPSAMPLE = "upsample", 1;
     ATTENTION_QKV = "attention_qkv", 1;
+    NT_XENT = "nt_xent", 1;
 }
 
 /// In the recipe of every stage that runs a model, whether or not its architecture uses the operation. Code

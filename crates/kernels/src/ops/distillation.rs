@@ -60,11 +60,11 @@ fn forward<T: Float>(tape: &mut Tape, logits: &Value, teacher: &Tensor, temperat
     Ok(tape.record(&[logits], mean, || SavedGradient { gradient }))
 }
 
-/// The weighted sum of two scalar losses: `share` of the second, and 1 − `share` of the first.
-pub fn blend_losses(tape: &mut Tape, first: &Value, second: &Value, share: f64) -> Result<Value> {
-    let parts = [scaled(first.tensor(), 1.0 - share)?, scaled(second.tensor(), share)?];
+/// The sum of two scalar losses, each times its share.
+pub fn blend_losses(tape: &mut Tape, first: &Value, second: &Value, shares: [f64; 2]) -> Result<Value> {
+    let parts = [scaled(first.tensor(), shares[0])?, scaled(second.tensor(), shares[1])?];
     let mean = sum(&parts)?;
-    Ok(tape.record(&[first, second], mean, || BlendedLoss([1.0 - share, share])))
+    Ok(tape.record(&[first, second], mean, || BlendedLoss(shares)))
 }
 
 fn scaled(x: &Tensor, factor: f64) -> Result<Tensor> {
@@ -102,14 +102,14 @@ mod tests {
     #[test]
     fn a_blend_has_a_share_of_each_gradient() {
         check_gradients(&[normal("one", &[]), normal("other", &[])], |tape, inputs| {
-            blend_losses(tape, &inputs[0], &inputs[1], 0.3)
+            blend_losses(tape, &inputs[0], &inputs[1], [0.7, 0.3])
         });
         // Both of the same scores, as in training.
         let teacher = normal("teacher", &[3, 4]);
         check_gradients(&[normal("logits", &[3, 4])], |tape, inputs| {
             let (labels, _) = crate::ops::cross_entropy(tape, &inputs[0], &[1, 3, 0], 0.0)?;
             let taught = distillation(tape, &inputs[0], &teacher, 3.0)?;
-            blend_losses(tape, &labels, &taught, 0.7)
+            blend_losses(tape, &labels, &taught, [0.3, 0.7])
         });
     }
 

@@ -44,7 +44,9 @@ mod max_pool;
 pub mod multiversion;
 mod normal;
 mod normalize_rows;
+mod nt_xent;
 pub mod on_cuda;
+mod on_host;
 pub mod profile;
 mod row_sums;
 mod scale_channels;
@@ -74,7 +76,8 @@ pub use conv2d::{FoldedConv, FoldedNorm, conv2d, pointwise};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use deferred::Deferred;
 pub use detection::{
-    DecodedBoxes, DetectionGains, DetectionLevel, DetectionLoss, TargetBox, decode, detection_loss,
+    DecodedBoxes, DetectionDistillation, DetectionGains, DetectionLevel, DetectionLoss, DistillationGains,
+    TargetBox, decode, detection_distillation, detection_loss,
 };
 pub use distillation::{blend_losses, distillation};
 pub use dropout::dropout;
@@ -86,6 +89,7 @@ pub use linear::linear;
 pub use margin::{Margin, MarginLoss};
 pub use max_pool::max_pool2d;
 pub use normalize_rows::normalize_rows;
+pub use nt_xent::{ContrastiveLoss, PairStatistics, nt_xent};
 pub use scale_channels::scale_channels;
 pub use sigmoid::sigmoid;
 pub use softmax::softmax;

@@ -121,7 +121,7 @@ mod tests {
         let (labels, _) = ops::cross_entropy(pass.tape(), outputs.logits().unwrap(), &[2, 0], 0.0).unwrap();
         let weights = normal("weights", &[2, 2]).to_dtype(labels.tensor().dtype()).unwrap();
         let offsets = weighted_sum(pass.tape(), outputs.get(OFFSETS).unwrap(), &weights);
-        let loss = ops::blend_losses(pass.tape(), &labels, &offsets, 0.4).unwrap();
+        let loss = ops::blend_losses(pass.tape(), &labels, &offsets, [0.6, 0.4]).unwrap();
         let value = loss.tensor().to_dtype(DType::F64).unwrap().to_scalar().unwrap();
         (value, pass.backward(&loss).unwrap().0)
     }

@@ -8,6 +8,8 @@
 //! nn.Linear(features, classes)
 //! # mlp, hidden = [512]; torchvision's VGG has such a one
 //! nn.Sequential(nn.Linear(features, 512), nn.ReLU(), nn.Dropout(p), nn.Linear(512, classes))
+//! # projection, of SimCLR
+//! nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, width))
 //! # embedding
 //! class Head(nn.Module):
 //!     def __init__(self):
@@ -100,6 +102,11 @@ impl ClassificationHead {
                 };
                 let classifier = scope.cosine_classifier("classifier", dimension, classes);
                 HeadKind::Embedding(EmbeddingLayers { linear, norm, classifier, scale })
+            }),
+            pipeline::Head::Projection(projection) => scope.within(module, |scope| {
+                let hidden = scope.linear("0", features, projection.hidden);
+                let output = scope.linear("2", projection.hidden, projection.width);
+                HeadKind::Mlp(vec![hidden, output], Activation::Relu)
             }),
             // Validation refuses it where there is no detector, which builds it itself.
             pipeline::Head::Detect(_) => HeadKind::Linear(scope.linear(module, features, classes)),

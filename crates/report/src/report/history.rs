@@ -51,7 +51,10 @@ impl HistoryRow {
         fields.insert("epoch".to_owned(), json!(self.epoch));
         fields.insert("lr".to_owned(), json!(self.lr));
         for metric in metrics.iter().filter(|metric| metric.in_training) {
-            fields.insert(format!("{TRAIN}{}", metric.name), json!(self.train.get(metric.name)));
+            let value = self.train.get(metric.name);
+            if value.is_some() || !metric.optional {
+                fields.insert(format!("{TRAIN}{}", metric.name), json!(value));
+            }
         }
         for metric in metrics {
             let value = self.validated(metric.name);
@@ -115,12 +118,20 @@ impl<'de> Deserialize<'de> for HistoryRow {
     }
 }
 
+/// The metrics that have columns: of training, and of validation. An optional one has a column if an epoch has a value.
+pub(super) fn measured<'a>(rows: &[HistoryRow], metrics: &'a [Metric]) -> [Vec<&'a Metric>; 2] {
+    let trained = |metric: &&Metric| {
+        let has_value = || rows.iter().any(|row| row.train.contains_key(metric.name));
+        metric.in_training && (!metric.optional || has_value())
+    };
+    let validated =
+        |metric: &&Metric| !metric.optional || rows.iter().any(|row| row.validated(metric.name).is_some());
+    [metrics.iter().filter(trained).collect(), metrics.iter().filter(validated).collect()]
+}
+
 /// The table of all epochs, with a column for each of the task's metrics.
 pub fn history_csv(rows: &[HistoryRow], metrics: &[Metric]) -> String {
-    let has =
-        |metric: &Metric| !metric.optional || rows.iter().any(|row| row.validated(metric.name).is_some());
-    let validation: Vec<&Metric> = metrics.iter().filter(|metric| has(metric)).collect();
-    let train: Vec<&Metric> = validation.iter().copied().filter(|metric| metric.in_training).collect();
+    let [train, validation] = measured(rows, metrics);
     let gradual = rows.iter().any(|row| row.trainable_parameters.is_some());
     let scaled = rows.iter().any(|row| row.skipped_steps.is_some());
 
@@ -216,6 +227,22 @@ mod tests {
         assert!(csv(&scaled).contains(",is_best,trainable_parameters,skipped_steps\n"));
         assert_eq!(read_history(&csv(&scaled)).unwrap(), scaled);
         assert!(read_history("epoch,lr\n1,x\n").is_err());
+    }
+
+    #[test]
+    fn what_is_measured_in_some_trainings_only_has_a_column_in_those() {
+        let metrics = [METRICS[0], METRICS[3].in_training()];
+        let plain =
+            HistoryRow { epoch: 1, lr: 0.1, train: scores(&[("loss", 0.5)]), ..HistoryRow::default() };
+        let more = HistoryRow { train: scores(&[("loss", 0.5), ("map", 0.25)]), ..plain.clone() };
+        assert_eq!(
+            history_csv(std::slice::from_ref(&plain), &metrics).lines().next(),
+            Some("epoch,lr,train_loss,validation_loss,is_best")
+        );
+        let csv = history_csv(std::slice::from_ref(&more), &metrics);
+        assert_eq!(csv, "epoch,lr,train_loss,train_map,validation_loss,is_best\n1,0.1,0.5,0.25,,false\n");
+        let has = |row: &HistoryRow| row.document(&metrics).get("train_map").is_some();
+        assert_eq!([has(&plain), has(&more)], [false, true]);
     }
 
     #[test]

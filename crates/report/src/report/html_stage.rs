@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::curves;
 use super::data::{ParameterCounts, StageReport};
-use super::history::HistoryRow;
+use super::history::{HistoryRow, measured};
 use super::html::{anchor, links, plain};
 use super::html_parts::{self, OPEN_ROWS, tiles};
 use super::parts::Tile;
@@ -107,11 +107,8 @@ fn parameters(counts: &ParameterCounts) -> Markup {
 
 fn history(rows: &[HistoryRow], metrics: &[Metric]) -> Markup {
     let best = rows.iter().rev().find(|row| row.is_best).map(|row| row.epoch);
-    let has =
-        |metric: &&Metric| !metric.optional || rows.iter().any(|row| row.validated(metric.name).is_some());
-    let validation: Vec<&Metric> = metrics.iter().filter(has).collect();
-    let train = || validation.iter().filter(|metric| metric.in_training);
-    let measured = |metric: &Metric, value: Option<f64>| {
+    let [train, validation] = measured(rows, metrics);
+    let text = |metric: &Metric, value: Option<f64>| {
         value.map(|value| column_text(metric.format, value)).unwrap_or_default()
     };
     html! {
@@ -121,18 +118,18 @@ fn history(rows: &[HistoryRow], metrics: &[Metric]) -> Markup {
                 table.wide {
                     tr {
                         th.number { "epoch" } th.number { "learning rate" }
-                        @for metric in train() { th.number { "training " (metric.title) } }
+                        @for metric in &train { th.number { "training " (metric.title) } }
                         @for metric in &validation { th.number { "validation " (metric.title) } }
                     }
                     @for row in rows {
                         tr.best[Some(row.epoch) == best] {
                             td.number { (row.epoch) }
                             td.number { (number(row.lr)) }
-                            @for metric in train() {
-                                td.number { (measured(metric, row.train.get(metric.name).copied())) }
+                            @for metric in &train {
+                                td.number { (text(metric, row.train.get(metric.name).copied())) }
                             }
                             @for metric in &validation {
-                                td.number { (measured(metric, row.validated(metric.name))) }
+                                td.number { (text(metric, row.validated(metric.name))) }
                             }
                         }
                     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::composition::{Affine, Hsv, Mosaic};
 
 /// Random changes to training images, applied in this order: crop, or mosaic and affine; mixup of images with boxes;
-/// flips, rotation, hsv, color jitter, RandAugment, normalisation, erasing, mixing of other images, multi-scale.
+/// flips, rotation, hsv, color jitter, greyscale, blur, RandAugment, normalisation, erasing, mixing of other images,
+/// multi-scale.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
@@ -27,6 +28,13 @@ pub struct Augment {
     pub rotation: f64,
     /// Random brightness, contrast, saturation and hue.
     pub color_jitter: Option<ColorJitter>,
+    /// Probability that an image becomes grey.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 1))]
+    pub grayscale: f64,
+    /// Blurs images with a Gaussian of random width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gaussian_blur: Option<GaussianBlur>,
     /// Applies a few random operations from a fixed list, all with the same magnitude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rand_augment: Option<RandAugment>,
@@ -68,6 +76,8 @@ impl Default for Augment {
             vertical_flip: 0.0,
             rotation: 0.0,
             color_jitter: None,
+            grayscale: 0.0,
+            gaussian_blur: None,
             rand_augment: None,
             random_erasing: None,
             mixup: None,
@@ -152,6 +162,28 @@ pub struct ColorJitter {
     #[serde(default)]
     #[schemars(range(min = 0, max = 0.5))]
     pub hue: f64,
+    /// Probability that an image is changed at all.
+    #[serde(default = "always", skip_serializing_if = "is_one")]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub probability: f64,
+}
+
+/// Same pixels as torchvision's `GaussianBlur`, with a kernel that ends at three standard deviations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GaussianBlur {
+    /// Probability that an image is blurred.
+    #[serde(default = "default_probability")]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub probability: f64,
+    /// Smallest and largest standard deviation, in pixels of the network's input.
+    #[serde(default = "default_sigma")]
+    #[schemars(extend("items" = { "type": "number", "exclusiveMinimum": 0, "maximum": 100 }))]
+    pub sigma: [f64; 2],
+}
+
+fn default_sigma() -> [f64; 2] {
+    [0.1, 2.0]
 }
 
 /// Same as torchvision's `RandAugment` on PIL images (Cubuk et al. 2020): operations are drawn uniformly from a list of

@@ -1,7 +1,7 @@
 //! Checks of settings that need one class per image, multi-label data, or boxes.
 
 use super::unchecked::UncheckedPipeline;
-use super::{Data, LabelKind, Loss, Monitor};
+use super::{Augment, Data, LabelKind, Loss, Monitor};
 
 /// Which columns of a table hold the classes or labels.
 pub fn table(draft: &mut UncheckedPipeline, path: &str) {
@@ -52,11 +52,23 @@ struct FitsOnly {
 
 /// Settings of a train stage.
 const OF_TRAINING: &[FitsOnly] = &[
-    FitsOnly { key: "distill", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
+    FitsOnly { key: "distill", needs: "needs one class per image, or boxes", kinds: WITH_TEACHER },
+    FitsOnly { key: "distill.weight", needs: NO_BOXES, kinds: WITHOUT_BOXES },
+    FitsOnly { key: "distill.class_weight", needs: "needs boxes", kinds: &[LabelKind::Boxes] },
+    FitsOnly { key: "distill.box_weight", needs: "needs boxes", kinds: &[LabelKind::Boxes] },
     FitsOnly { key: "augment.random_resized_crop", needs: NO_BOXES, kinds: WITHOUT_BOXES },
     FitsOnly { key: "augment.rand_augment", needs: NO_BOXES, kinds: WITHOUT_BOXES },
     FitsOnly { key: "augment.cutmix", needs: NO_BOXES, kinds: WITHOUT_BOXES },
     FitsOnly { key: "augment.mosaic", needs: "needs boxes", kinds: &[LabelKind::Boxes] },
+];
+
+/// Settings that a comparison of views does not take.
+const NOT_FOR_VIEWS: &[(&str, &str)] = &[
+    ("distill", "compares an image with itself, and has no teacher"),
+    ("features", "draws other views in every epoch, so no features are kept"),
+    ("augment.mixup", "compares views of one image, and `mixup` shows two"),
+    ("augment.cutmix", "compares views of one image, and `cutmix` shows two"),
+    ("augment.mosaic", "compares views of one image, and `mosaic` shows four"),
 ];
 
 /// Settings of an evaluation. Embeddings are compared by class, and ensembles average softmax probabilities.
@@ -68,6 +80,7 @@ const OF_EVALUATION: &[FitsOnly] = &[
 
 const ONE_CLASS: &str = "needs one class per image";
 const NO_BOXES: &str = "is for classes of whole images";
+const WITH_TEACHER: &[LabelKind] = &[LabelKind::Class, LabelKind::Boxes];
 const WITHOUT_BOXES: &[LabelKind] = &[LabelKind::Class, LabelKind::Labels];
 
 /// The annotations for which a metric can be monitored.
@@ -97,6 +110,9 @@ pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
         None => Some(Loss::default()),
         Some(_) => draft.read(&at),
     };
+    if loss.as_ref().is_some_and(Loss::compares_views) {
+        return views(draft, path);
+    }
     if let Some(needs) = loss.map(|loss| loss.label_kind()).filter(|needs| *needs != kind) {
         let (message, help) = unfit_loss(data, kind, needs);
         draft.report(draft.key_span(&at), "conflict", message, help.to_owned());
@@ -121,6 +137,32 @@ pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
             ),
         };
         draft.report(draft.span(&at), "conflict", message, help.to_owned());
+    }
+}
+
+/// A stage that compares views of images, whatever the images show.
+fn views(draft: &mut UncheckedPipeline, path: &str) {
+    for (key, cause) in NOT_FOR_VIEWS {
+        let at = format!("{path}.{key}");
+        if draft.get(&at).is_some() {
+            let name = key.rsplit('.').next().unwrap_or(key);
+            let message = format!("`nt_xent` {cause}");
+            draft.report(draft.key_span(&at), "conflict", message, format!("remove `{name}`"));
+        }
+    }
+    let at = format!("{path}.loss");
+    let augment = draft.get(&format!("{path}.augment"));
+    if augment.is_none() || draft.read(&format!("{path}.augment")) == Some(Augment::default()) {
+        let message = "two views of an image are equal without `augment`".to_owned();
+        let help = "set `augment`, such as `{ random_resized_crop = { scale = [0.2, 1.0] }, horizontal_flip = 0.5, \
+                    color_jitter = { brightness = 0.8, contrast = 0.8, saturation = 0.8, hue = 0.2, probability = 0.8 }, \
+                    grayscale = 0.2, gaussian_blur = {} }`";
+        draft.report(draft.key_span(&at), "no-effect", message, help.to_owned());
+    }
+    if draft.read::<usize>(&format!("{path}.batch_size")) == Some(1) {
+        let message = "a view is compared with the other images of its batch, but batches have one image";
+        let place = draft.key_span(&format!("{path}.batch_size"));
+        draft.report(place, "conflict", message.to_owned(), "raise `batch_size`".to_owned());
     }
 }
 

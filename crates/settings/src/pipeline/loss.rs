@@ -8,6 +8,7 @@ mod cosface;
 mod cross_entropy;
 mod detection;
 mod focal;
+mod nt_xent;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use cosface::Cosface;
 pub use cross_entropy::CrossEntropy;
 pub use detection::{DetectionLoss, Reduction};
 pub use focal::Focal;
+pub use nt_xent::NtXent;
 
 use super::class_weights::ClassWeights;
 use super::label_kind::LabelKind;
@@ -32,6 +34,7 @@ pub enum Loss {
     Cosface(Cosface),
     Bce(Bce),
     Detection(DetectionLoss),
+    NtXent(NtXent),
 }
 
 impl Default for Loss {
@@ -52,6 +55,11 @@ pub trait LossSettings {
 
     /// Whether it adds a margin to cosines, which only an embedding head computes.
     fn needs_cosines(&self) -> bool {
+        false
+    }
+
+    /// Whether it compares two views of each image, and takes no annotations.
+    fn compares_views(&self) -> bool {
         false
     }
 }
@@ -89,6 +97,7 @@ impl Loss {
             Self::Cosface(settings) => settings,
             Self::Bce(settings) => settings,
             Self::Detection(settings) => settings,
+            Self::NtXent(settings) => settings,
         }
     }
 
@@ -98,6 +107,11 @@ impl Loss {
             Some(LossWeights::OfClasses(weights)) => Some(weights),
             Some(LossWeights::OfPositives(_)) | None => None,
         }
+    }
+
+    /// Whether it compares two views of each image, and takes no annotations.
+    pub fn compares_views(&self) -> bool {
+        self.settings().compares_views()
     }
 
     /// The annotations that it learns from.

@@ -65,6 +65,7 @@ pub enum Head {
     Mlp(MlpHead),
     Embedding(EmbeddingHead),
     Detect(DetectHead),
+    Projection(ProjectionHead),
 }
 
 impl Default for Head {
@@ -80,8 +81,13 @@ impl Head {
             Self::Linear(linear) => linear.dropout,
             Self::Mlp(mlp) => mlp.dropout,
             Self::Embedding(embedding) => embedding.dropout,
-            Self::Detect(_) => 0.0,
+            Self::Detect(_) | Self::Projection(_) => 0.0,
         }
+    }
+
+    /// Whether it projects views of an image, to be compared with one another, and predicts nothing.
+    pub fn compares_views(&self) -> bool {
+        matches!(self, Self::Projection(_))
     }
 
     /// Whether it finds objects.
@@ -158,6 +164,19 @@ pub struct DetectHead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub class_width: Option<usize>,
+}
+
+/// The projection of SimCLR (Chen et al. 2020): linear, ReLU, linear. It is for `loss = { kind = "nt_xent" }` alone; its
+/// features are what a later stage keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectionHead {
+    /// Width of the hidden layer. SimCLR has that of the features.
+    #[schemars(range(min = 1, max = 65536))]
+    pub hidden: usize,
+    /// Width of the projection, on which views are compared. SimCLR has 128.
+    #[schemars(range(min = 1, max = 65536))]
+    pub width: usize,
 }
 
 fn yes() -> bool {

@@ -122,6 +122,11 @@ pub fn augment(draft: &mut UncheckedPipeline, stage: &str, path: &str) {
             draft.report(place, "conflict", message, help.to_owned());
         }
     }
+    if augment.grayscale > 0.0 {
+        let message = format!("grey is made of RGB colours, and {cause}");
+        let place = draft.key_span(&format!("{path}.grayscale"));
+        draft.report(place, "conflict", message, "remove `grayscale`".to_owned());
+    }
     let Some(jitter) = augment.color_jitter else { return };
     for (key, _) in
         [("saturation", jitter.saturation), ("hue", jitter.hue)].iter().filter(|(_, most)| *most > 0.0)

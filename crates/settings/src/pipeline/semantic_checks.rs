@@ -5,7 +5,7 @@ use super::document::Node;
 use super::merge::FREEZE_SETTINGS;
 use super::unchecked::UncheckedPipeline;
 use super::{
-    Augment, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
+    Augment, Distill, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
     SettingConflict,
 };
 use super::{
@@ -157,6 +157,7 @@ fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     pixel_checks::augment(draft, name, &format!("{path}.augment"));
     effect_checks::check(draft, name, path);
     features(draft, path);
+    distill(draft, path);
     label_checks::train(draft, name, path);
     if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
         let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
@@ -218,6 +219,9 @@ fn augment(draft: &mut UncheckedPipeline, path: &str) {
     if let Some(erasing) = &augment.random_erasing {
         ranges.extend([("random_erasing.scale", erasing.scale), ("random_erasing.ratio", erasing.ratio)]);
     }
+    if let Some(blur) = &augment.gaussian_blur {
+        ranges.push(("gaussian_blur.sigma", blur.sigma));
+    }
     for (key, [least, most]) in ranges.into_iter().filter(|(_, [least, most])| least > most) {
         let name = key.rsplit('.').next().unwrap_or(key);
         let message = format!("`{name}` has its larger value first: {least}, {most}");
@@ -235,6 +239,26 @@ fn augment(draft: &mut UncheckedPipeline, path: &str) {
         let place = draft.span(&format!("{path}.rand_augment.magnitude"));
         draft.report(place, "conflict", message, format!("the largest magnitude is {}", bins - 1));
     }
+}
+
+/// Terms of a detector's distillation that do nothing.
+fn distill(draft: &mut UncheckedPipeline, path: &str) {
+    let Some(distill) = draft.read::<Distill>(&format!("{path}.distill")) else { return };
+    let (key, message, help) = match distill.detection_weights() {
+        [0.0, 0.0] => (
+            "box_weight",
+            "the teacher has no effect: `class_weight` and `box_weight` are 0",
+            "raise one of them, or remove `distill`",
+        ),
+        [_, 0.0] if draft.get(&format!("{path}.distill.temperature")).is_some() => (
+            "temperature",
+            "`temperature` has no effect with `box_weight = 0`: class scores are compared as they are",
+            "remove `temperature`",
+        ),
+        _ => return,
+    };
+    let place = draft.key_span(&format!("{path}.distill.{key}"));
+    draft.report(place, "no-effect", message.to_owned(), help.to_owned());
 }
 
 fn features(draft: &mut UncheckedPipeline, path: &str) {

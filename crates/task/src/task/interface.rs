@@ -9,7 +9,7 @@ use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::metrics::detection::NmsSettings;
 use crate::model::Outputs;
-use crate::pipeline::Data;
+use crate::pipeline::{Data, Head};
 use crate::report::ImageBoxes;
 use crate::train;
 
@@ -29,12 +29,21 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// What the outputs of the network mean.
     const OUTPUT_FORM: OutputForm = OutputForm::Exclusive;
 
+    /// Whether it learns from annotations. Otherwise they are ignored, and are not in recipes.
+    const USES_LABELS: bool = true;
+
+    /// Whether a trained model predicts something, which can be evaluated.
+    const PREDICTS: bool = true;
+
+    /// The views of an image in a batch, one after the other, each with random changes of its own.
+    const VIEWS: usize = 1;
+
     /// The field of a recipe's model that is `true` for this task alone. It identifies the task when a run's model is
     /// loaded. `None` for classification, whose recipes are older than the field.
     const RECIPE_FIELD: Option<&'static str>;
 
-    /// Whether a data set has the annotations of the task.
-    fn accepts(data: &Data) -> bool;
+    /// Whether a data set has the annotations of the task, and the head its outputs.
+    fn accepts(data: &Data, head: &Head) -> bool;
 
     /// The task for a stage.
     fn new(spec: &TaskSpec) -> Self;

@@ -3,18 +3,20 @@
 use serde_json::Value as Json;
 
 use super::classification::Classification;
+use super::contrastive::Contrastive;
 use super::detection::Detection;
 use super::multi_label::MultiLabel;
 use super::{OutputForm, Task, TaskSpec};
-use crate::pipeline::Data;
+use crate::pipeline::{Data, Head};
 
-/// A task by name. The data set of a stage determines it.
+/// A task by name. The data set of a stage determines it, with the head of its model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TaskKind {
     #[default]
     Classification,
     MultiLabel,
     Detection,
+    Contrastive,
 }
 
 /// An operation on a task of any kind.
@@ -32,27 +34,29 @@ trait TypeVisitor {
 }
 
 impl TaskKind {
-    pub const ALL: [Self; 3] = [Self::Classification, Self::MultiLabel, Self::Detection];
+    /// A task that takes any data set is before those that need its annotations.
+    pub const ALL: [Self; 4] = [Self::Contrastive, Self::Classification, Self::MultiLabel, Self::Detection];
 
     fn visit<V: TypeVisitor>(self, visitor: V) -> V::Output {
         match self {
             Self::Classification => visitor.visit::<Classification>(),
             Self::MultiLabel => visitor.visit::<MultiLabel>(),
             Self::Detection => visitor.visit::<Detection>(),
+            Self::Contrastive => visitor.visit::<Contrastive>(),
         }
     }
 
     /// The task of a stage on a data set; `None` if no task has its annotations.
-    pub fn of(data: &Data) -> Option<Self> {
-        struct Accepts<'a>(&'a Data);
+    pub fn of(data: &Data, head: &Head) -> Option<Self> {
+        struct Accepts<'a>(&'a Data, &'a Head);
         impl TypeVisitor for Accepts<'_> {
             type Output = bool;
 
             fn visit<T: Task>(self) -> bool {
-                T::accepts(self.0)
+                T::accepts(self.0, self.1)
             }
         }
-        Self::ALL.into_iter().find(|kind| kind.visit(Accepts(data)))
+        Self::ALL.into_iter().find(|kind| kind.visit(Accepts(data, head)))
     }
 
     /// What each image shows, for messages.
@@ -66,6 +70,45 @@ impl TaskKind {
             }
         }
         self.visit(Annotation)
+    }
+
+    /// Whether it learns from annotations.
+    pub fn uses_labels(self) -> bool {
+        struct UsesLabels;
+        impl TypeVisitor for UsesLabels {
+            type Output = bool;
+
+            fn visit<T: Task>(self) -> bool {
+                T::USES_LABELS
+            }
+        }
+        self.visit(UsesLabels)
+    }
+
+    /// Whether a trained model predicts something, which can be evaluated.
+    pub fn predicts(self) -> bool {
+        struct Predicts;
+        impl TypeVisitor for Predicts {
+            type Output = bool;
+
+            fn visit<T: Task>(self) -> bool {
+                T::PREDICTS
+            }
+        }
+        self.visit(Predicts)
+    }
+
+    /// The views of an image in a batch.
+    pub fn views(self) -> usize {
+        struct Views;
+        impl TypeVisitor for Views {
+            type Output = usize;
+
+            fn visit<T: Task>(self) -> usize {
+                T::VIEWS
+            }
+        }
+        self.visit(Views)
     }
 
     /// Whether predictions are boxes, which [`BoxThresholds`](super::BoxThresholds) select.

@@ -2,7 +2,7 @@
 //! formats predictions, writes files and reports.
 //!
 //! - `classification` has one class for each image, `multi_label` any number of labels. `recognition` is an evaluation
-//!   that compares embeddings. The train loop uses [`train::Task`](crate::train::Task); stages and runs use [`Task`].
+//!   that compares embeddings, `contrastive` a training that compares views of images. The train loop uses [`train::Task`](crate::train::Task); stages and runs use [`Task`].
 //!   [`TaskKind`] is the one place that lists all tasks. No code outside a task's folder depends on the contents of its
 //!   targets, outputs, meter or predictions.
 //! - A metric is a line in the task's [`TaskMetrics`](crate::metrics::TaskMetrics). Tables, events, curves, comparisons,
@@ -16,6 +16,7 @@ mod annotations;
 mod class_list;
 mod class_weights;
 pub mod classification;
+pub mod contrastive;
 pub mod detection;
 mod evaluator;
 #[cfg(test)]

@@ -2,12 +2,17 @@
 
 use serde_json::Value;
 
-use super::{classification, detection, multi_label, recognition};
+use super::{classification, contrastive, detection, multi_label, recognition};
 use crate::report::TaskReporting;
 
 /// All tasks. A stage belongs to the first task that accepts it. Classification accepts any stage, so it is last.
-pub static TASKS: [&TaskReporting; 4] =
-    [&recognition::REPORTING, &multi_label::REPORTING, &detection::REPORTING, &classification::REPORTING];
+pub static TASKS: [&TaskReporting; 5] = [
+    &recognition::REPORTING,
+    &multi_label::REPORTING,
+    &detection::REPORTING,
+    &contrastive::REPORTING,
+    &classification::REPORTING,
+];
 
 /// The task of a stage by its kind and its document in `plan.json`; `None` for a stage that neither trains nor
 /// evaluates.

@@ -48,11 +48,34 @@ impl<'a> TaskSpec<'a> {
             type Output = Result<(), TaskProblem>;
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
+                self.0.check_views()?;
                 task.check(&self.0)?;
                 self.0.check_monitor(task.metrics())
             }
         }
         self.visit(Check(*self))
+    }
+
+    /// A loss that compares views needs a head that projects them, and such a head no other loss.
+    fn check_views(&self) -> Result<(), TaskProblem> {
+        let Some(training) = self.training else { return Ok(()) };
+        let (message, help) = match (training.settings.loss.compares_views(), self.head.compares_views()) {
+            (true, false) => (
+                "this loss compares projections of views, which this head does not compute",
+                "use `head = { kind = \"projection\", hidden = 512, width = 128 }` in the model, or another loss",
+            ),
+            (false, true) => (
+                "the head projects views of images, and this loss learns from annotations",
+                "write `loss = { kind = \"nt_xent\" }`, or use another head",
+            ),
+            _ => return Ok(()),
+        };
+        Err(TaskProblem {
+            setting: "loss".to_owned(),
+            code: "conflict",
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+        })
     }
 
     fn check_monitor(&self, metrics: &TaskMetrics) -> Result<(), TaskProblem> {

@@ -23,20 +23,15 @@ pub(super) fn train_batch<T: TrainTask>(
         progress.gradients.add(walked.gradients, walked.weight)?;
         return Ok(DeferredLosses { parts: vec![(walked.loss, walked.weight, 1.0)], stats: walked.stats });
     }
-    let share = teacher_share(context);
+    let [of_labels, of_teacher] = context.task.distillation_shares();
     let labels = forward_backward(context, progress, batch, LossSelection::Labels)?;
     // The same forward pass: its running statistics are those above.
     let teacher = forward_backward(context, progress, batch, LossSelection::Teacher)?;
     progress.apply(labels.running_statistics);
     progress.gradients.add(labels.gradients, labels.weight)?;
     progress.taught.add(teacher.gradients, teacher.weight)?;
-    let parts = vec![(labels.loss, labels.weight, 1.0 - share), (teacher.loss, teacher.weight, share)];
+    let parts = vec![(labels.loss, labels.weight, of_labels), (teacher.loss, teacher.weight, of_teacher)];
     Ok(DeferredLosses { parts, stats: labels.stats })
-}
-
-/// The weight of the distillation loss.
-pub(super) fn teacher_share<T: TrainTask>(context: &TrainContext<T>) -> f64 {
-    context.settings.distill.as_ref().map_or(0.0, |distill| distill.weight)
 }
 
 /// The summands of the loss that a backward pass uses.
@@ -98,9 +93,10 @@ fn forward_backward<T: TrainTask>(
         (loss, weight, stats) = (Some(labels.mean), labels.weight, Some(labels.stats));
     }
     if let Some(teacher) = batch.teacher.as_ref().filter(|_| part != LossSelection::Labels) {
-        let distillation = context.task.distillation_loss(pass.tape(), &outputs, teacher)?;
+        let distillation = context.task.distillation_loss(pass.tape(), &outputs, teacher, stats.as_mut())?;
+        let shares = context.task.distillation_shares();
         loss = Some(match loss {
-            Some(labels) => ops::blend_losses(pass.tape(), &labels, &distillation, teacher_share(context))?,
+            Some(labels) => ops::blend_losses(pass.tape(), &labels, &distillation, shares)?,
             None => distillation,
         });
     }

@@ -1,6 +1,6 @@
 //! The training loop.
 
-use super::batch::{teacher_share, train_batch, wait_scalar};
+use super::batch::{train_batch, wait_scalar};
 use super::checkpoint::{EpochRow, TrainProgress};
 use super::context::{StepReport, TrainCallbacks, TrainContext};
 use super::finite_checks::{require_finite, unreadable};
@@ -128,7 +128,8 @@ fn optimizer_step<T: TrainTask>(
     }
     let mut gradients = std::mem::take(&mut progress.gradients);
     if !progress.taught.is_empty() {
-        gradients = gradients.blended(std::mem::take(&mut progress.taught), teacher_share(context))?;
+        let [_, of_teacher] = context.task.distillation_shares();
+        gradients = gradients.blended(std::mem::take(&mut progress.taught), of_teacher)?;
     }
     if let Some(scale) = &progress.loss_scale {
         gradients = gradients.times(1.0 / scale.factor())?;

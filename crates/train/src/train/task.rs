@@ -105,12 +105,24 @@ pub trait TrainTask {
     /// Adds a batch to `meter`. Blocks until the device has computed it.
     fn update(&self, meter: &mut Self::Meter, stats: Self::BatchStats) -> Result<()>;
 
-    /// The distance of outputs from a teacher's for the same rows: a scalar, the mean over the rows.
+    /// The distance of outputs from a teacher's for the same rows: a scalar, the mean over the rows. `stats` are those of
+    /// the batch's loss, to which the task may add what its meter shall sum up.
     ///
     /// # Errors
     /// The task has no distillation.
-    fn distillation_loss(&self, _tape: &mut Tape, _outputs: &Outputs, _teacher: &Outputs) -> Result<Value> {
+    fn distillation_loss(
+        &self,
+        _tape: &mut Tape,
+        _outputs: &Outputs,
+        _teacher: &Outputs,
+        _stats: Option<&mut Self::BatchStats>,
+    ) -> Result<Value> {
         Err(Error::bug("distillation of a task that has none"))
+    }
+
+    /// The factors of the labels' loss and of the distillation loss in the loss of a stage with a teacher.
+    fn distillation_shares(&self) -> [f64; 2] {
+        [1.0; 2]
     }
 
     /// The scores that are shown after every step: those that cost nothing to compute.

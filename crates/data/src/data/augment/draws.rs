@@ -2,12 +2,13 @@
 //!
 //! All random values are drawn before any change is applied, each at a fixed position in the sample's stream.
 //! Switching one change on or off therefore leaves the draws of all others as they were. The order is crop, flips,
-//! rotation, HSV, color jitter, RandAugment; erasing follows normalisation. HSV, RandAugment and erasing each draw from
-//! a separate stream. Mosaic and affine come before all of these: the module `composition`.
+//! rotation, HSV, color jitter, greyscale, blur, RandAugment; erasing follows normalisation. HSV, greyscale with the
+//! choice of jitter, blur, RandAugment and erasing each draw from a separate stream. Mosaic and affine come before all of these: the module `composition`.
 
 use image::RgbImage;
 
 use super::affine::{Affine, AffineMove};
+use super::gaussian_blur::BlurDraw;
 use super::hsv::HsvChange;
 use super::rand_augment::RandAugmentOp;
 use super::random_erasing::ErasedRectangle;
@@ -35,6 +36,10 @@ pub struct AugmentDraws {
     /// The order of brightness, contrast, saturation, hue.
     order: Vec<usize>,
     hsv: Option<HsvChange>,
+    /// Whether brightness, contrast, saturation and hue change.
+    jitters: bool,
+    grey: bool,
+    blur: Option<BlurDraw>,
     changes: Vec<RandAugmentOp>,
     erasure: Option<ErasedRectangle>,
 }
@@ -53,8 +58,16 @@ impl AugmentDraws {
         let erasing = augment.random_erasing.as_ref();
         let erasure = erasing
             .and_then(|settings| ErasedRectangle::draw(settings, side, stream.with_purpose(Purpose::Erase)));
-        let still = ColorJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
+        let blur = augment
+            .gaussian_blur
+            .as_ref()
+            .and_then(|settings| BlurDraw::draw(settings, &mut stream.with_purpose(Purpose::GaussianBlur)));
+        let still =
+            ColorJitter { brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0, probability: 1.0 };
         let jitter = augment.color_jitter.as_ref().unwrap_or(&still);
+        let mut recolor = stream.with_purpose(Purpose::Recolor);
+        let jitters = recolor.uniform_f64() < jitter.probability;
+        let grey = recolor.uniform_f64() < augment.grayscale;
         let mut between = |low: f64, high: f64| low + (high - low) * stream.uniform_f64();
         let mut factor = |most: f64| between((1.0 - most).max(0.0), 1.0 + most);
         let (brightness, contrast, saturation) =
@@ -69,6 +82,9 @@ impl AugmentDraws {
             flip_vertical: between(0.0, 1.0) < augment.vertical_flip,
             order: stream.permutation(4),
             hsv,
+            jitters,
+            grey,
+            blur,
             changes,
             erasure,
         }
@@ -80,6 +96,8 @@ impl AugmentDraws {
             && self.hsv.is_none()
             && augment.color_jitter.is_none()
             && augment.rand_augment.is_none()
+            && !self.grey
+            && self.blur.is_none()
     }
 
     /// Whether the image is flipped horizontally and vertically.
@@ -94,38 +112,47 @@ impl AugmentDraws {
         }
     }
 
-    /// Applies flips, rotation and color jitter to floats. `background` is the value of pixels from outside the image.
+    /// Applies flips, rotation, HSV, color jitter, greyscale and blur to floats. `background` is the value of pixels from outside the image.
     pub fn apply_to_raster(&self, augment: &Augment, raster: Raster, background: f32) -> Raster {
         let moves = self.moves(augment, (raster.width, raster.height));
         let mut raster = moves.fold(raster, |raster, change| change.apply_to_raster(&raster, background));
         if let Some(hsv) = &self.hsv {
             raster = hsv.apply_to_raster(raster);
         }
-        let Some(jitter) = &augment.color_jitter else { return raster };
-        for change in &self.order {
-            match change {
-                0 if jitter.brightness > 0.0 => {
-                    photometric_float::brightness(&mut raster, self.brightness as f32)
+        if let Some(jitter) = augment.color_jitter.as_ref().filter(|_| self.jitters) {
+            for change in &self.order {
+                match change {
+                    0 if jitter.brightness > 0.0 => {
+                        photometric_float::brightness(&mut raster, self.brightness as f32)
+                    }
+                    1 if jitter.contrast > 0.0 => {
+                        photometric_float::contrast(&mut raster, self.contrast as f32)
+                    }
+                    2 if jitter.saturation > 0.0 => {
+                        photometric_float::saturation(&mut raster, self.saturation as f32)
+                    }
+                    3 if jitter.hue > 0.0 => photometric_float::hue(&mut raster, self.hue as f32),
+                    _ => {}
                 }
-                1 if jitter.contrast > 0.0 => photometric_float::contrast(&mut raster, self.contrast as f32),
-                2 if jitter.saturation > 0.0 => {
-                    photometric_float::saturation(&mut raster, self.saturation as f32)
-                }
-                3 if jitter.hue > 0.0 => photometric_float::hue(&mut raster, self.hue as f32),
-                _ => {}
             }
         }
-        raster
+        if self.grey {
+            raster = photometric_float::grayscale(raster);
+        }
+        match &self.blur {
+            Some(blur) => blur.apply_to_raster(raster),
+            None => raster,
+        }
     }
 
-    /// Applies flips, rotation, HSV, color jitter and RandAugment, in this order.
+    /// Applies flips, rotation, HSV, color jitter, greyscale, blur and RandAugment, in this order.
     pub fn apply(&self, augment: &Augment, image: RgbImage) -> RgbImage {
         let moves = self.moves(augment, image.dimensions());
         let mut image = moves.fold(image, |image, change| change.apply(image));
         if let Some(hsv) = &self.hsv {
             hsv.apply(&mut image);
         }
-        if let Some(jitter) = &augment.color_jitter {
+        if let Some(jitter) = augment.color_jitter.as_ref().filter(|_| self.jitters) {
             for change in &self.order {
                 match change {
                     0 if jitter.brightness > 0.0 => {
@@ -139,6 +166,12 @@ impl AugmentDraws {
                     _ => {}
                 }
             }
+        }
+        if self.grey {
+            photometric::grayscale(&mut image);
+        }
+        if let Some(blur) = &self.blur {
+            image = blur.apply(image);
         }
         self.changes.iter().fold(image, |image, change| change.apply(image))
     }
@@ -248,7 +281,8 @@ mod tests {
 
     #[test]
     fn switching_one_change_on_leaves_the_others_as_they_were() {
-        let jitter = ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
+        let jitter =
+            ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1, probability: 1.0 };
         let one = Augment { rotation: 10.0, ..Augment::default() };
         let more = toml::from_str("rand_augment = {}\nrandom_erasing = {}").unwrap();
         let all = Augment { horizontal_flip: 0.5, rotation: 10.0, color_jitter: Some(jitter), ..more };
@@ -261,7 +295,8 @@ mod tests {
 
     #[test]
     fn draws_are_spread_over_their_ranges() {
-        let jitter = ColorJitter { brightness: 0.4, contrast: 2.0, saturation: 0.0, hue: 0.1 };
+        let jitter =
+            ColorJitter { brightness: 0.4, contrast: 2.0, saturation: 0.0, hue: 0.1, probability: 1.0 };
         let augment = Augment {
             horizontal_flip: 0.25,
             rotation: 30.0,

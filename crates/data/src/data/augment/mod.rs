@@ -4,6 +4,7 @@
 
 mod affine;
 mod draws;
+mod gaussian_blur;
 mod hsv;
 mod mixup;
 mod multi_scale;

@@ -24,6 +24,13 @@ pub fn saturation(image: &mut RgbImage, factor: f32) {
     blend(image, factor, |pixel| [luma(pixel); 3]);
 }
 
+/// Sets all channels to the luma.
+pub fn grayscale(image: &mut RgbImage) {
+    for pixel in image.pixels_mut() {
+        pixel.0 = [luma(pixel); 3];
+    }
+}
+
 /// Rotates the hue by a fraction of the colour circle, −0.5 to 0.5.
 pub fn hue(image: &mut RgbImage, turn: f64) {
     // The turn in steps of 1/255, truncated towards zero, wraps around in a byte.
@@ -176,6 +183,14 @@ fn map(image: &mut RgbImage, change: impl Fn(u8) -> u8) {
 mod tests {
     use super::*;
     use crate::data::fixtures::Fixtures;
+
+    #[test]
+    fn grey_is_bit_exact_with_torchvision_on_pil() {
+        let fixtures = Fixtures::open("recolored.safetensors");
+        let mut image = fixtures.image("source");
+        grayscale(&mut image);
+        assert_eq!(image, fixtures.image("grey"));
+    }
 
     #[test]
     fn every_factor_is_bit_exact_with_torchvision_on_pil() {

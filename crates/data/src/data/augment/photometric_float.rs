@@ -3,7 +3,7 @@
 //! Results are clipped to [0, 1], as there. Contrast takes the mean luma of RGB, and of other numbers of channels the
 //! mean of all values.
 
-use crate::data::image::{PixelData, Raster};
+use crate::data::image::{PixelData, Raster, Region};
 
 /// The luma of torchvision's `rgb_to_grayscale`.
 const LUMA: [f32; 3] = [0.2989, 0.587, 0.114];
@@ -24,6 +24,17 @@ pub fn contrast(raster: &mut Raster, factor: f32) {
 /// Blends from the greyscale image.
 pub fn saturation(raster: &mut Raster, factor: f32) {
     blend(raster, factor, grey);
+}
+
+/// Sets all channels to the luma of RGB.
+pub fn grayscale(raster: Raster) -> Raster {
+    let Raster { width, height, channels, .. } = raster;
+    let mut samples = raster.floats(Region::whole((width, height)));
+    for pixel in samples.chunks_exact_mut(channels) {
+        let grey = grey(pixel);
+        pixel.fill(grey);
+    }
+    Raster { width, height, channels, samples: PixelData::F32(samples) }
 }
 
 /// Rotates the hue of RGB by a fraction of the colour circle, −0.5 to 0.5.

@@ -13,7 +13,7 @@ use candle_core::{Device, Tensor};
 
 use super::batch_buffer::BatchBuffer;
 use super::composer::ComposedPart;
-use super::images::{Images, Loaded, WorkerScratch};
+use super::images::{ImageDraws, Images, Loaded, WorkerScratch};
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -24,6 +24,8 @@ pub struct EpochOrder {
     pub order: Vec<usize>,
     /// Samples per batch; the last batch has the remainder.
     pub batch_size: usize,
+    /// Images of each sample, one after the other in its batch, with random changes of their own.
+    pub views: usize,
     /// The first batch to load, when resuming within an epoch.
     pub first_batch: usize,
     /// Seed and epoch number of the random changes.
@@ -35,6 +37,16 @@ impl EpochOrder {
     /// The number of batches of the whole pass, from batch 0.
     pub fn batches(&self) -> usize {
         self.order.len().div_ceil(self.batch_size)
+    }
+
+    /// The number of images of the whole pass.
+    fn images(&self) -> usize {
+        self.order.len() * self.views
+    }
+
+    /// Images per batch.
+    fn batch_images(&self) -> usize {
+        self.batch_size * self.views
     }
 }
 
@@ -116,11 +128,11 @@ impl Loader {
             return Err(Error::bug("a batch of images that are not squares"));
         }
         let workers = workers.max(1);
-        let ahead = 2 * epoch.batch_size.max(workers);
-        let next = (epoch.first_batch * epoch.batch_size).min(epoch.order.len());
+        let ahead = 2 * epoch.batch_images().max(workers);
+        let next = (epoch.first_batch * epoch.batch_images()).min(epoch.images());
         let batches = VecDeque::new();
         let state = LoaderState { next, front: epoch.first_batch, batches, stopped: false, panicked: false };
-        let threads = workers.min(epoch.order.len() - next);
+        let threads = workers.min(epoch.images() - next);
         let shared = Arc::new(SharedLoader {
             images,
             epoch,
@@ -212,11 +224,13 @@ impl SharedLoader {
         let _alarm = PanicAlarm(self);
         let mut scratch = WorkerScratch::default();
         while let Some((position, buffer)) = self.take() {
-            let EpochOrder { ref order, batch_size, seed, epoch, .. } = self.epoch;
-            let (index, place) = (position / batch_size, position % batch_size);
+            let EpochOrder { ref order, views, seed, epoch, .. } = self.epoch;
+            let batch_images = self.epoch.batch_images();
+            let (index, place) = (position / batch_images, position % batch_images);
             // SAFETY: each position is taken once, so no other thread has this slot of the buffer.
             let numbers = unsafe { buffer.slot_mut(place) };
-            let loaded = self.images.load(order[position], seed, epoch, &mut scratch, numbers);
+            let draws = ImageDraws { seed, epoch, view: position % views };
+            let loaded = self.images.load(order[position / views], draws, &mut scratch, numbers);
             drop(buffer);
             if let Some(loading) = self.put(index, place, loaded) {
                 let batch = self.assemble(index, loading);
@@ -230,22 +244,22 @@ impl SharedLoader {
 
     /// The position of the next sample and the memory of its batch, when the memory bound allows it.
     fn take(&self) -> Option<(usize, Arc<BatchBuffer>)> {
-        let EpochOrder { ref order, batch_size, .. } = self.epoch;
+        let (images, batch_images) = (self.epoch.images(), self.epoch.batch_images());
         let mut state = self.state();
         loop {
-            if state.stopped || state.next == order.len() {
+            if state.stopped || state.next == images {
                 return None;
             }
-            if state.next < state.front * batch_size + self.ahead {
+            if state.next < state.front * batch_images + self.ahead {
                 break;
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let position = state.next;
         state.next += 1;
-        let index = position / batch_size;
+        let index = position / batch_images;
         if index == state.front + state.batches.len() {
-            let missing = batch_size.min(order.len() - position);
+            let missing = batch_images.min(images - position);
             let samples = (0..missing).map(|_| None).collect();
             let side = self.images.transform.image_size();
             let buffer = Arc::new(BatchBuffer::new(missing, side * side * self.images.transform.channels()));
@@ -275,10 +289,11 @@ impl SharedLoader {
 
     fn assemble(&self, index: usize, loading: Loading) -> Result<Assembled> {
         let transform = &self.images.transform;
-        let order = &self.epoch.order[index * self.epoch.batch_size..];
+        let EpochOrder { order, batch_size, views, .. } = &self.epoch;
+        let order = order[index * batch_size..].iter().flat_map(|sample| std::iter::repeat_n(sample, *views));
         let (mut samples, mut places, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
         let mut parts = Vec::new();
-        for (place, (&sample, loaded)) in order.iter().zip(loading.samples).enumerate() {
+        for (place, (&sample, loaded)) in order.zip(loading.samples).enumerate() {
             match loaded.expect("no sample of a finished batch is missing")? {
                 Loaded::Whole(shown) => {
                     samples.push(sample);

@@ -32,6 +32,15 @@ pub struct Images {
     composer: Option<Arc<dyn Composer>>,
 }
 
+/// What the random changes of an image depend on, apart from its sample.
+#[derive(Clone, Copy)]
+pub(super) struct ImageDraws {
+    pub seed: u64,
+    pub epoch: u32,
+    /// Of the views of a sample in an epoch, from 0.
+    pub view: usize,
+}
+
 /// The result of loading a sample.
 pub(super) enum Loaded {
     /// The values are written; the image shows these parts.
@@ -80,14 +89,13 @@ impl Images {
     pub(super) fn load(
         &self,
         index: usize,
-        seed: u64,
-        epoch: u32,
+        draws: ImageDraws,
         scratch: &mut WorkerScratch,
         out: &mut [f32],
     ) -> Result<Loaded> {
-        let mut stream = self.stream(index, seed, epoch);
+        let mut stream = self.stream(index, draws);
         if let Some(composer) = &self.composer {
-            let composition = composer.draw(index, epoch, &stream);
+            let composition = composer.draw(index, draws.epoch, &stream);
             return self.load_composed(&*composition, stream, scratch, out);
         }
         let moves = match self.kept_of(index) {
@@ -111,7 +119,7 @@ impl Images {
         if self.composer.is_some() {
             return Err(Error::bug("a composed image shows more than one picture"));
         }
-        let mut stream = self.stream(index, seed, epoch);
+        let mut stream = self.stream(index, ImageDraws { seed, epoch, view: 0 });
         Ok(self.whole(index, self.transform.moves(size.into(), &mut stream)))
     }
 
@@ -125,8 +133,10 @@ impl Images {
     }
 
     /// The random numbers of a sample. They are keyed by its path, so that a new image in the data set changes nothing.
-    fn stream(&self, index: usize, seed: u64, epoch: u32) -> Stream {
-        Stream::new(seed, Purpose::Augment, epoch, name_hash(&self.dataset.samples[index].path))
+    fn stream(&self, index: usize, ImageDraws { seed, epoch, view }: ImageDraws) -> Stream {
+        let first = Stream::new(seed, Purpose::Augment, epoch, name_hash(&self.dataset.samples[index].path));
+        // Each view's stream is derived from that of the view before.
+        (0..view).fold(first, |stream, _| stream.with_purpose(Purpose::SecondView))
     }
 
     /// As `load`, for an image of several samples.

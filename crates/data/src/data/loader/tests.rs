@@ -50,7 +50,7 @@ fn images(dataset: &Dataset, broken: Broken, memory: usize) -> Arc<Images> {
 
 fn epoch(dataset: &Dataset, first_batch: usize) -> EpochOrder {
     let order = shuffled(&dataset.split(Split::Train), 5, 2);
-    EpochOrder { order, batch_size: 4, first_batch, seed: 5, epoch: 2 }
+    EpochOrder { order, batch_size: 4, views: 1, first_batch, seed: 5, epoch: 2 }
 }
 
 type Contents = Vec<(usize, Vec<usize>, Vec<f32>)>;
@@ -88,6 +88,39 @@ fn order_and_content_do_not_depend_on_workers_start_or_memory() {
         assert!(contents(load(1 << 20, 3, workers)) == whole[3..], "{workers} workers, from batch 3");
     }
     assert!(contents(load(0, 6, 2)).is_empty());
+}
+
+#[test]
+fn views_of_an_image_are_neighbours_with_draws_of_their_own() {
+    let (root, dataset) = data();
+    let load = |memory, first, workers| {
+        let epoch = EpochOrder { views: 2, ..epoch(&dataset, first) };
+        contents(Loader::new(images(&dataset, Broken::Error, memory), epoch, workers).unwrap())
+    };
+    let whole = load(0, 0, 1);
+    assert_eq!(whole.iter().map(|(_, samples, _)| samples.len()).collect::<Vec<_>>(), [8, 8, 8, 8, 8, 4]);
+    for workers in [2, 7] {
+        assert!(load(0, 0, workers) == whole, "{workers} workers");
+        assert!(load(1 << 20, 3, workers) == whole[3..], "{workers} workers, from batch 3");
+    }
+    // The first views are the images of a training with one.
+    let single = Loader::new(images(&dataset, Broken::Error, 0), epoch(&dataset, 0), 1).unwrap();
+    for ((_, samples, numbers), (_, alone, expected)) in whole.iter().zip(contents(single)) {
+        let image = |numbers: &[f32], row: usize| numbers[row * 432..][..432].to_vec();
+        for (row, sample) in alone.iter().enumerate() {
+            assert_eq!(samples[2 * row..][..2], [*sample; 2]);
+            assert_eq!(image(numbers, 2 * row), image(&expected, row));
+            assert_ne!(image(numbers, 2 * row), image(numbers, 2 * row + 1));
+        }
+    }
+    // A broken image loses both of its views.
+    overwrite(root.path(), "dog/07.png", b"\x89PNG\r\n\x1a\nno more");
+    let epoch = EpochOrder { views: 2, ..epoch(&dataset, 0) };
+    let mut loader = Loader::new(images(&dataset, Broken::Skip, 0), epoch, 3).unwrap();
+    let samples: Vec<usize> =
+        contents(loader.by_ref()).into_iter().flat_map(|(_, samples, _)| samples).collect();
+    assert_eq!((samples.len(), loader.skipped().len()), (42, 1));
+    assert!(samples.chunks(2).all(|pair| pair[0] == pair[1]));
 }
 
 #[test]

@@ -99,7 +99,13 @@ fn random_changes_depend_on_seed_epoch_and_sample_alone() {
         random_resized_crop: Some(RandomResizedCrop { scale: [0.1, 1.0], ratio: [0.75, 1.3] }),
         horizontal_flip: 0.5,
         rotation: 20.0,
-        color_jitter: Some(ColorJitter { brightness: 0.3, contrast: 0.3, saturation: 0.3, hue: 0.1 }),
+        color_jitter: Some(ColorJitter {
+            brightness: 0.3,
+            contrast: 0.3,
+            saturation: 0.3,
+            hue: 0.1,
+            probability: 1.0,
+        }),
         ..Augment::default()
     };
     let transform = Transform::training(&folder(16, None), None, &augment);

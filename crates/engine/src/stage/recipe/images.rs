@@ -16,14 +16,14 @@ pub struct SplitRecipe {
 }
 
 impl SplitRecipe {
-    fn of(dataset: &Dataset, split: Split) -> Result<Self> {
+    fn of(dataset: &Dataset, split: Split, uses_labels: bool) -> Result<Self> {
         let samples = dataset.split(split);
         let mut hasher = Hasher::default();
         for &index in &samples {
             let sample = &dataset.samples[index];
             let undigested = || Error::bug(format!("`{}` has no digest", sample.path));
             let digest: Digest = sample.digest.ok_or_else(undigested)?;
-            let label = sample.label.recipe_text();
+            let label = if uses_labels { sample.label.recipe_text() } else { String::new() };
             hasher.update(format!("{}\0{label}\0{digest}\n", sample.path).as_bytes());
         }
         Ok(Self { images: samples.len(), digest: hasher.finish() })
@@ -34,6 +34,14 @@ impl SplitRecipe {
     /// # Errors
     /// A bug: an image without a digest.
     pub fn by_name(dataset: &Dataset, splits: &[Split]) -> Result<BTreeMap<&'static str, Self>> {
-        splits.iter().map(|split| Ok((split.name(), Self::of(dataset, *split)?))).collect()
+        splits.iter().map(|split| Ok((split.name(), Self::of(dataset, *split, true)?))).collect()
+    }
+
+    /// As [`SplitRecipe::by_name`], for a task that ignores annotations.
+    ///
+    /// # Errors
+    /// A bug: an image without a digest.
+    pub fn without_labels(dataset: &Dataset, splits: &[Split]) -> Result<BTreeMap<&'static str, Self>> {
+        splits.iter().map(|split| Ok((split.name(), Self::of(dataset, *split, false)?))).collect()
     }
 }

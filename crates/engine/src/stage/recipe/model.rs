@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::is_default;
 use crate::pipeline::{
     self, Arch, DetectHead, EmbeddingHead, Head, HeadActivation, LinearHead, MlpHead, PositionResampling,
+    ProjectionHead,
 };
 use crate::stage::ModelSpec;
 
@@ -47,6 +48,10 @@ enum HeadRecipe<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         class_width: Option<usize>,
     },
+    Projection {
+        hidden: usize,
+        width: usize,
+    },
 }
 
 impl<'a> ModelRecipe<'a> {
@@ -76,6 +81,9 @@ impl<'a> HeadRecipe<'a> {
                 Some(Self::Embedding { dimension: *dimension, batch_norm: *batch_norm, scale: *scale })
             }
             Head::Detect(DetectHead { class_width }) => Some(Self::Detect { class_width: *class_width }),
+            Head::Projection(ProjectionHead { hidden, width }) => {
+                Some(Self::Projection { hidden: *hidden, width: *width })
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::is_default;
 use crate::pipeline::{
-    self, Augment, Distill, EarlyStop, Ema, Features, Loss, Monitor, Optimizer, Precision, Schedule,
-    WarmupStart,
+    self, Augment, Distill, EarlyStop, Ema, Features, LabelKind, Loss, Monitor, Optimizer, Precision,
+    Schedule, WarmupStart,
 };
 
 /// The settings of a train stage that are not in the table of its parameters.
@@ -42,7 +42,27 @@ pub struct TrainSettings<'a> {
 #[derive(Serialize)]
 struct DistillRecipe {
     temperature: f64,
-    weight: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class_weight: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    box_weight: Option<f64>,
+}
+
+impl DistillRecipe {
+    /// With the weights that apply to the annotations.
+    fn of(distill: &Distill, annotations: LabelKind) -> Self {
+        let Distill { teacher: _, temperature, weight: _, class_weight: _, box_weight: _ } = distill;
+        let (of_boxes, [class_weight, box_weight]) =
+            (annotations == LabelKind::Boxes, distill.detection_weights());
+        Self {
+            temperature: *temperature,
+            weight: (!of_boxes).then(|| distill.weight()),
+            class_weight: of_boxes.then_some(class_weight),
+            box_weight: of_boxes.then_some(box_weight),
+        }
+    }
 }
 
 impl<'a> TrainSettings<'a> {
@@ -96,10 +116,7 @@ impl<'a> TrainSettings<'a> {
             stochastic_depth: model.stochastic_depth,
             accumulate: *accumulate,
             clip_norm: *clip_norm,
-            distill: distill.as_ref().map(|Distill { teacher: _, temperature, weight }| DistillRecipe {
-                temperature: *temperature,
-                weight: *weight,
-            }),
+            distill: distill.as_ref().map(|distill| DistillRecipe::of(distill, loss.label_kind())),
             ema: ema.as_ref(),
             warmup_from: warmup_from.as_ref(),
         }

@@ -108,7 +108,7 @@ impl Task for Regression {
 
     const RECIPE_FIELD: Option<&'static str> = Some("numbers");
 
-    fn accepts(_: &crate::pipeline::Data) -> bool {
+    fn accepts(_: &crate::pipeline::Data, _: &crate::pipeline::Head) -> bool {
         false
     }
 

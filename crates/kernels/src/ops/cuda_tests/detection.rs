@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::check::{HalfSupport, LONG, SHORT, check, nearest_half, to_gpu};
+use super::check::{HalfSupport, LONG, SHORT, check, nearest_half, on_device_of, to_gpu};
 use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, numbers, relative_error};
 use crate::ops::*;
@@ -69,6 +69,19 @@ fn cuda_detection_loss() {
             assert!(found.iter().zip(&exact).all(close), "{counts:?}: {found:?} for {exact:?}");
         }
     }
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
+fn cuda_detection_distillation() {
+    // Gradients are rounded when they are copied back, and once more when they are multiplied.
+    let half = HalfSupport { f32: &[], roundings: &[0, 2, 2, 2, 2, 2, 2] };
+    let gains = DistillationGains { class_gain: 0.5, box_gain: 2.0, temperature: 4.0 };
+    let (student, teacher) = (maps(2), maps(2).iter().map(|map| (map * -1.5).unwrap()).collect::<Vec<_>>());
+    check("detection distillation", &student, LONG, &half, &|tape, maps| {
+        let teacher = constants(&teacher, |map| on_device_of(maps[0].tensor(), map));
+        Ok(detection_distillation(tape, &levels(maps), &levels(&teacher), &gains)?.total)
+    });
 }
 
 #[test]

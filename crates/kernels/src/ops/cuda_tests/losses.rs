@@ -91,6 +91,19 @@ fn cuda_cosines_and_their_losses() {
 
 #[test]
 #[ignore = "asks for a GPU"]
+fn cuda_losses_of_views() {
+    let projections = normal("projections", &[12, 7]);
+    check(
+        "NT-Xent",
+        from_ref(&projections),
+        LONG,
+        &OF_SCORES,
+        &|tape, x| Ok(nt_xent(tape, &x[0], 0.2)?.mean),
+    );
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
 fn cuda_losses_of_labels_and_of_teachers() {
     let logits = (normal("logits", &[5, 7]) * 4.0).unwrap();
     let targets: Vec<f32> = (0..35u8).map(|place| f32::from(place % 3) / 2.0).collect();
@@ -105,7 +118,7 @@ fn cuda_losses_of_labels_and_of_teachers() {
         let teacher = on_device_of(x[0].tensor(), &teacher);
         let taught = distillation(tape, &x[0], &teacher, 2.0)?;
         let told = cross_entropy(tape, &x[0], &[1, 0, 6, 3, 2], 0.1)?.0;
-        blend_losses(tape, &told, &taught, 0.3)
+        blend_losses(tape, &told, &taught, [0.7, 0.3])
     });
     let logits = nearest_half(&logits);
     let exact = sigmoid(&logits).unwrap();

@@ -19,7 +19,7 @@ pub struct DetectionLevel<'a> {
 }
 
 /// One feature map among the anchor points of an image.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct AnchorGrid {
     pub stride: f64,
     pub height: usize,
@@ -40,6 +40,7 @@ impl AnchorGrid {
 }
 
 /// The shape of a head's outputs. Anchor points are numbered by level, row and column.
+#[derive(PartialEq)]
 pub struct Anchors {
     pub images: usize,
     pub classes: usize,

@@ -120,7 +120,7 @@ pub(super) fn forward<T: Float>(
 }
 
 /// NaN stays NaN.
-fn at_least_one(sum: f64) -> f64 {
+pub fn at_least_one(sum: f64) -> f64 {
     if sum < 1.0 { 1.0 } else { sum }
 }
 

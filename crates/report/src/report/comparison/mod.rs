@@ -2,7 +2,6 @@
 //! run, and no code depends on a task's name.
 
 mod columns;
-mod csv;
 mod curves;
 mod difference;
 mod evaluation;
@@ -11,12 +10,12 @@ mod images;
 mod matrices;
 mod runs;
 mod svg;
+mod table_csv;
 #[cfg(test)]
 mod tests;
 mod unit;
 
 pub use columns::Column;
-pub use csv::comparison_csv;
 pub use curves::{GroupCurves, group_curves, group_curves_csv, group_curves_svg};
 pub use difference::Difference;
 pub use evaluation::{
@@ -28,4 +27,5 @@ pub use images::{ImageRow, comparison_sheet};
 pub use matrices::{GroupMatrices, group_matrices};
 pub use runs::{ComparedRun, Heading, MeanStd, MetricSplit, RunComparison, RunGroup};
 pub use svg::comparison_svg;
+pub use table_csv::comparison_csv;
 pub use unit::Unit;

@@ -5,7 +5,7 @@ use crate::autograd::{Tape, Value};
 use crate::code_path::CodePath;
 use crate::data::Split;
 use crate::error::{Error, Result};
-use crate::ops::code_paths::{CLASS_LOSS, FOCAL, MARGIN};
+use crate::ops::code_paths::{CLASS_LOSS, DISTILLATION, FOCAL, MARGIN};
 use crate::ops::{self, Deferred, Margin};
 use crate::pipeline::{Distill, Head, Loss};
 use crate::task::{TaskProblem, TaskSpec, class_weights};
@@ -43,7 +43,7 @@ impl ClassLosses {
         };
         let scale = match spec.head {
             Head::Embedding(embedding) => embedding.scale,
-            Head::Linear(_) | Head::Mlp(_) | Head::Detect(_) => 1.0,
+            Head::Linear(_) | Head::Mlp(_) | Head::Detect(_) | Head::Projection(_) => 1.0,
         };
         let class_weights = loss.class_weights().map(|weights| weights.resolve(spec.classes, &images));
         Self { loss: loss.clone(), scale, class_weights, distill: training.settings.distill.clone() }
@@ -64,15 +64,17 @@ impl ClassLosses {
         class_weights::check(spec, self.loss.class_weights(), "class_weights", dataset)
     }
 
-    pub fn code_paths(&self, mixes: bool) -> &'static [CodePath] {
-        match &self.loss {
-            Loss::CrossEntropy(loss) if loss.class_weights.is_none() && !mixes => &[],
-            Loss::CrossEntropy(_) => &[CLASS_LOSS],
-            Loss::Focal(_) => &[CLASS_LOSS, FOCAL],
-            Loss::Arcface(_) | Loss::Cosface(_) => &[CLASS_LOSS, MARGIN],
+    pub fn code_paths(&self, mixes: bool) -> Vec<CodePath> {
+        let mut paths = match &self.loss {
+            Loss::CrossEntropy(loss) if loss.class_weights.is_none() && !mixes => Vec::new(),
+            Loss::CrossEntropy(_) => vec![CLASS_LOSS],
+            Loss::Focal(_) => vec![CLASS_LOSS, FOCAL],
+            Loss::Arcface(_) | Loss::Cosface(_) => vec![CLASS_LOSS, MARGIN],
             // Validation of the pipeline file refuses a loss of another task.
-            Loss::Bce(_) | Loss::Detection(_) => &[],
-        }
+            Loss::Bce(_) | Loss::Detection(_) | Loss::NtXent(_) => Vec::new(),
+        };
+        paths.extend(self.distill.as_ref().map(|_| DISTILLATION));
+        paths
     }
 
     /// The loss of `scores` [N, K].
@@ -92,7 +94,7 @@ impl ClassLosses {
                     ClassificationStats { scores: read, labels: labels.clone(), losses, weights: None };
                 return Ok(BatchLoss { mean, weight: labels.len() as f64, stats });
             }
-            (Loss::Bce(_) | Loss::Detection(_), _) => {
+            (Loss::Bce(_) | Loss::Detection(_) | Loss::NtXent(_), _) => {
                 return Err(Error::bug("a loss of labels for one class each"));
             }
             (Loss::CrossEntropy(loss), _) => {
@@ -127,5 +129,11 @@ impl ClassLosses {
             return Err(Error::bug("a teacher in a stage without distillation"));
         };
         ops::distillation(tape, scores, teacher.tensor(), distill.temperature)
+    }
+
+    /// The shares of the labels and of the teacher.
+    pub fn distillation_shares(&self) -> [f64; 2] {
+        let share = self.distill.as_ref().map_or(0.0, Distill::weight);
+        [1.0 - share, share]
     }
 }

@@ -14,7 +14,7 @@ use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, ENSEMBLE};
 use crate::metrics::{ClassificationMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops;
-use crate::pipeline::{Data, LabelKind};
+use crate::pipeline::{Data, Head, LabelKind};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
@@ -60,8 +60,18 @@ impl train::TrainTask for Classification {
 
     /// The meter measures the label loss alone, without distillation, so that training and validation losses are
     /// comparable.
-    fn distillation_loss(&self, tape: &mut Tape, outputs: &Outputs, teacher: &Outputs) -> Result<Value> {
+    fn distillation_loss(
+        &self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        teacher: &Outputs,
+        _: Option<&mut ClassificationStats>,
+    ) -> Result<Value> {
         self.losses.distillation(tape, outputs.logits()?, teacher.logits()?)
+    }
+
+    fn distillation_shares(&self) -> [f64; 2] {
+        self.losses.distillation_shares()
     }
 
     fn progress(&self, meter: &ClassificationMetrics) -> Scores {
@@ -85,7 +95,7 @@ impl Task for Classification {
 
     const RECIPE_FIELD: Option<&'static str> = None;
 
-    fn accepts(data: &Data) -> bool {
+    fn accepts(data: &Data, _: &Head) -> bool {
         data.label_kind() == LabelKind::Class
     }
 
@@ -98,7 +108,7 @@ impl Task for Classification {
     }
 
     fn code_paths(&self, mixes: bool) -> Vec<CodePath> {
-        self.losses.code_paths(mixes).to_vec()
+        self.losses.code_paths(mixes)
     }
 
     fn metric_code_paths(&self, measured: &MeasuredImages) -> Vec<CodePath> {

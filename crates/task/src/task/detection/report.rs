@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::losses::DISTILLED;
 use super::subsets::{self, ScoresBySubset};
 use super::task::RECIPE_FIELD;
 use super::words::in_words;
@@ -26,6 +27,9 @@ const LOSS: Metric = loss("loss", "loss");
 const BOX_LOSS: Metric = loss("box_loss", "box loss");
 const CLASS_LOSS: Metric = loss("class_loss", "class loss");
 const DFL_LOSS: Metric = loss("dfl_loss", "DFL loss");
+/// Of a stage with a teacher. Validation has none.
+const DISTILL_CLASS_LOSS: Metric = loss(DISTILLED[0], "distillation of classes");
+const DISTILL_BOX_LOSS: Metric = loss(DISTILLED[1], "distillation of boxes");
 /// COCO's primary score: the mean over IoU thresholds from 0.50 to 0.95.
 const AP50_95: Metric =
     share("ap50_95", "AP50-95").drawn("Average precision", "mean over IoU 0.50 to 0.95, %");
@@ -46,6 +50,8 @@ pub static METRICS: TaskMetrics = TaskMetrics {
         BOX_LOSS.in_training(),
         CLASS_LOSS.in_training(),
         DFL_LOSS.in_training(),
+        DISTILL_CLASS_LOSS.in_training().optional(),
+        DISTILL_BOX_LOSS.in_training().optional(),
         AP50_95.column(0),
         AP50.column(1),
         AP75,

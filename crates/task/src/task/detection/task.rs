@@ -6,7 +6,7 @@ use super::losses::DetectionMeter;
 use super::predictions::FoundObjects;
 use super::targets::ImageObjects;
 use super::{METRICS, epochs, errors, examples, found, pictures, predictions, subsets, targets};
-use crate::autograd::Tape;
+use crate::autograd::{Tape, Value};
 use crate::code_path::CodePath;
 use crate::data::{BoxArea, LabelledBox};
 use crate::error::{Error, Result};
@@ -14,8 +14,8 @@ use crate::metrics::TaskMetrics;
 use crate::metrics::code_paths::{DETECTION_ERRORS, DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION};
 use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings};
 use crate::model::Outputs;
-use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_LOSS};
-use crate::ops::{self, Deferred, DetectionGains};
+use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_DISTILLATION, DETECTION_LOSS};
+use crate::ops::{self, Deferred, DetectionGains, DistillationGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::{BOX_PICTURES, ERROR_PICTURES};
 use crate::task::{
@@ -31,11 +31,15 @@ pub struct Detection {
     classes: Vec<String>,
     gains: DetectionGains,
     reduction: Reduction,
+    /// `None` without a teacher.
+    distillation: Option<DistillationGains>,
 }
 
 /// What the meter takes from a batch.
 pub struct DetectionStats {
     terms: Deferred<f64>,
+    /// Of the distillation, if there is a teacher.
+    distilled: Option<Deferred<f64>>,
     outputs: Outputs,
     objects: Vec<ImageObjects>,
 }
@@ -72,17 +76,40 @@ impl train::TrainTask for Detection {
         let boxes: Vec<Vec<ops::TargetBox>> = objects.iter().map(|image| image.targets(size)).collect();
         let ops::DetectionLoss { total, terms } = ops::detection_loss(tape, &levels, &boxes, &self.gains)?;
         let outputs = outputs.map(|tensor| Ok(tensor.clone()))?;
-        let stats = DetectionStats { terms, outputs, objects: objects.clone() };
+        let stats = DetectionStats { terms, distilled: None, outputs, objects: objects.clone() };
         Ok(BatchLoss { mean: total, weight: objects.len() as f64, stats })
     }
 
     fn update(&self, meter: &mut DetectionMeter, stats: DetectionStats) -> Result<()> {
-        let DetectionStats { terms, outputs, objects } = stats;
+        let DetectionStats { terms, distilled, outputs, objects } = stats;
         meter.add(&terms.wait()?, objects.len() as f64);
+        if let Some(terms) = distilled {
+            meter.add_distillation(&terms.wait()?, objects.len() as f64);
+        }
         let Some(metrics) = &mut meter.metrics else { return Ok(()) };
         let frames: Vec<_> = objects.iter().map(|image| image.frame.as_ref()).collect();
         let images = found::detections(&outputs, &frames, &NmsSettings::EVALUATION)?;
         objects.iter().zip(images).try_for_each(|(image, found)| metrics.update(&found, &image.truth))
+    }
+
+    /// The meter has its terms apart from the loss of the labels, which training and validation share.
+    fn distillation_loss(
+        &self,
+        tape: &mut Tape,
+        outputs: &Outputs,
+        teacher: &Outputs,
+        stats: Option<&mut DetectionStats>,
+    ) -> Result<Value> {
+        let Some(gains) = &self.distillation else {
+            return Err(Error::bug("a teacher in a stage without distillation"));
+        };
+        let (student, teacher) = (found::levels(outputs)?, found::levels(teacher)?);
+        let ops::DetectionDistillation { total, terms } =
+            ops::detection_distillation(tape, &student, &teacher, gains)?;
+        if let Some(stats) = stats {
+            stats.distilled = Some(terms);
+        }
+        Ok(total)
     }
 
     fn progress(&self, meter: &DetectionMeter) -> Scores {
@@ -140,7 +167,7 @@ impl Task for Detection {
 
     const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
 
-    fn accepts(data: &Data) -> bool {
+    fn accepts(data: &Data, _: &Head) -> bool {
         data.label_kind() == LabelKind::Boxes
     }
 
@@ -151,7 +178,12 @@ impl Task for Detection {
         };
         let DetectionLoss { box_gain, class_gain, dfl_gain, reduction } = settings;
         let gains = DetectionGains { box_gain, class_gain, dfl_gain };
-        Self { classes: spec.classes.to_vec(), gains, reduction }
+        let distill = spec.training.and_then(|training| training.settings.distill.as_ref());
+        let distillation = distill.map(|distill| {
+            let [class_gain, box_gain] = distill.detection_weights();
+            DistillationGains { class_gain, box_gain, temperature: distill.temperature }
+        });
+        Self { classes: spec.classes.to_vec(), gains, reduction, distillation }
     }
 
     fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem> {
@@ -174,14 +206,13 @@ impl Task for Detection {
                 help,
             ));
         }
-        if training.settings.distill.is_some() {
-            return Err(problem("distill", "detection has no distillation", "remove `distill`"));
-        }
         Ok(())
     }
 
     fn code_paths(&self, _: bool) -> Vec<CodePath> {
-        vec![DETECTION_LOSS, DETECTION_DECODE]
+        let mut paths = vec![DETECTION_LOSS, DETECTION_DECODE];
+        paths.extend(self.distillation.as_ref().map(|_| DETECTION_DISTILLATION));
+        paths
     }
 
     fn metric_code_paths(&self, _: &MeasuredImages) -> Vec<CodePath> {

@@ -12,7 +12,7 @@ use crate::metrics::{MultiLabelMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, SIGMOID};
 use crate::ops::{self, Deferred};
-use crate::pipeline::{ClassWeights, Data, LabelKind, LossWeights};
+use crate::pipeline::{ClassWeights, Data, Head, LabelKind, LossWeights};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
@@ -110,7 +110,7 @@ impl Task for MultiLabel {
 
     const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
 
-    fn accepts(data: &Data) -> bool {
+    fn accepts(data: &Data, _: &Head) -> bool {
         data.label_kind() == LabelKind::Labels
     }
 

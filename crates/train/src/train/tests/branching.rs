@@ -35,7 +35,7 @@ impl TrainTask for Both {
         let parities: Vec<u32> = labels.iter().map(|label| label % 2).collect();
         let (classes, _) = ops::cross_entropy(tape, outputs.logits()?, labels, 0.0)?;
         let (offsets, _) = ops::cross_entropy(tape, outputs.get(OFFSETS)?, &parities, 0.0)?;
-        let mean = ops::blend_losses(tape, &classes, &offsets, 0.3)?;
+        let mean = ops::blend_losses(tape, &classes, &offsets, [0.7, 0.3])?;
         let stats = mean.tensor().to_dtype(DType::F64)?.to_scalar()?;
         Ok(BatchLoss { mean, weight: labels.len() as f64, stats })
     }

@@ -1,5 +1,6 @@
 //! Tests of the loss: against PyTorch, and at the edges.
 
+mod distillation;
 mod edges;
 mod reference;
 

@@ -7,7 +7,7 @@ use crate::report::tables::{IN_MEMORY, text};
 /// Mean, standard deviation and number of runs of every metric, including those that are not shown; and the difference
 /// from the baseline.
 pub fn comparison_csv(comparison: &RunComparison) -> String {
-    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    let mut writer = csv::Writer::from_writer(Vec::new());
     let mut header = vec!["runs", "measure", "mean", "sd", "n", "part"];
     if comparison.baseline.is_some() {
         header.extend(["difference", "difference_sd", "pairs", "difference_low", "difference_high"]);
