@@ -1,5 +1,6 @@
 //! `defrost compare`: compares runs in one table and one plot.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,12 +28,13 @@ pub struct Args {
     #[arg(long, value_name = "LABEL")]
     baseline: Option<String>,
     /// Show these metrics: `ap50`, `training/ap50`, `ap50/car` (a class), `ap50/*`, `seconds_per_epoch`, …
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…")]
     metrics: Vec<String>,
     /// Compare pictures and metrics of this evaluate stage. By default, the first of the validation split
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
-    /// Write tables, figures and a page to this folder: `compare.html`, `.csv`, `.json`, `.svg`, `.png`, and more
+    /// Write tables, figures and a page to this folder: `compare.html`, `.csv`, `.json`, `.svg`, `.png`, and more. The
+    /// folder is new, or its files of these names are of an earlier comparison
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The number of images to draw with the predictions of each row, those with the most different ones first
@@ -46,6 +48,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    let previous = args.out.as_deref().map(previous_files).transpose()?.unwrap_or_default();
+    if let Some(images) = args.images.as_ref().filter(|images| !images.is_dir()) {
+        return Err(Error::usage(format!("--images: `{}` is not a folder", images.display())));
+    }
     let mut arguments: Vec<Vec<RunDirectory>> = Vec::new();
     for argument in &args.runs {
         let mut runs = args.folder.resolve_all(argument, console)?;
@@ -80,15 +86,11 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     document["of_machine"] = json!(machine);
     if let Some(folder) = &args.out {
         let drawn = run::compared_sheets(&overlay, args.images.as_deref(), args.images_shown);
-        let sheets = match drawn {
-            // An explicit folder must be right.
-            Err(error) if args.images.is_none() => {
-                console.warn(format!("no images are drawn: {error}"));
-                Vec::new()
-            }
-            drawn => drawn?,
-        };
-        document["files"] = json!(write(folder, &overlay, &document, &sheets)?);
+        let sheets = drawn.unwrap_or_else(|error| {
+            console.warn(format!("no images are drawn: {error}"));
+            Vec::new()
+        });
+        document["files"] = json!(write(folder, &overlay, &document, &sheets, &previous)?);
         console.say(format!("written to {}", shown(folder.display())));
     }
     if console.json() {
@@ -102,6 +104,7 @@ fn write(
     overlay: &RunComparison,
     document: &serde_json::Value,
     sheets: &[ComparedSheet],
+    previous: &[PathBuf],
 ) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
@@ -129,14 +132,51 @@ fn write(
     files.extend(sheets.iter().map(|sheet| (sheet.name.clone(), sheet.jpeg.clone())));
     files.push(("compare.html".to_owned(), page.into_bytes()));
     files.push(("compare.csv".to_owned(), report::comparison_csv(overlay).into_bytes()));
-    files.push(("compare.json".to_owned(), format!("{document:#}\n").into_bytes()));
-    let mut written = Vec::new();
-    for (name, bytes) in files {
-        let path = folder.join(name);
-        store::write_output(&path, &bytes)?;
-        written.push(path);
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).chain([DOCUMENT]).collect();
+    let mut document = document.clone();
+    document["files"] = json!(names.iter().map(|name| folder.join(name)).collect::<Vec<_>>());
+    files.push((DOCUMENT.to_owned(), format!("{document:#}\n").into_bytes()));
+    let written: Vec<PathBuf> = files.iter().map(|(name, _)| folder.join(name)).collect();
+    if let Some(other) = written.iter().find(|path| path.exists() && !previous.contains(path)) {
+        return Err(Error::usage(format!(
+            "`{}` exists, and is not of an earlier comparison",
+            other.display()
+        ))
+        .hint("name a new or empty folder, so that no file of yours is overwritten"));
     }
+    // The list comes first and last, so that the next comparison knows what is its own.
+    let document = files.pop().expect("there are files");
+    let listed = |document: &[u8]| store::write_output(&folder.join(DOCUMENT), document);
+    listed(format!("{:#}\n", json!({ "files": written })).as_bytes())?;
+    for path in previous.iter().filter(|path| !written.contains(path)) {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove", path, error));
+            }
+            _ => {}
+        }
+    }
+    for ((_, bytes), path) in files.iter().zip(&written) {
+        store::write_output(path, bytes)?;
+    }
+    listed(&document.1)?;
     Ok(written)
+}
+
+const DOCUMENT: &str = "compare.json";
+
+/// What an earlier comparison wrote to the folder.
+fn previous_files(folder: &std::path::Path) -> Result<Vec<PathBuf>> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::usage(format!("--out: `{}` is not a folder", folder.display()))
+            .hint("a comparison is several files: name a new folder"));
+    }
+    let text = std::fs::read_to_string(folder.join(DOCUMENT)).unwrap_or_default();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let names = document["files"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
+    // By their names: the folder may have moved since.
+    let own = names.filter_map(|file| std::path::Path::new(file).file_name());
+    Ok(own.map(|name| folder.join(name)).collect())
 }
 
 /// One line per group. Columns are right-aligned; columns of the test split follow after a bar.

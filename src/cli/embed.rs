@@ -18,7 +18,8 @@ pub struct Args {
     run: String,
     #[arg(required = true, value_name = "IMAGE", help = super::images::files_help())]
     images: Vec<PathBuf>,
-    /// `.safetensors`, `.csv` or `.npy` file to write. Without it, `--json` prints the embeddings
+    /// `.safetensors`, `.csv` or `.npy` file to write; the names of the images of a `.npy` file go to
+    /// `NAME.npy.files.txt`. Without it, `--json` prints the embeddings
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Stage whose weights to use, such as `frozen@best` or `pretrained`. Defaults to the last train stage of the run
@@ -41,6 +42,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let run = args.runs.resolve(&args.run, console)?;
     let predictor = Predictor::open(&run, args.stage.as_deref(), PredictorUse::Embeddings, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
+    predictor.require_embeddings()?;
     let files = image_files(&args.images)?;
     let (mut embedded, mut errors) = (EmbeddedFiles::default(), Vec::new());
     for (file, embedding) in files.iter().zip(predictor.embed(&files)) {

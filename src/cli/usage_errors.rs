@@ -10,7 +10,7 @@ use defrost::regular_file;
 use super::console::{shown, tell};
 
 /// Words that a user may try as a command, and the suggestion.
-const COMMANDS: [(&[&str], &str); 20] = [
+const COMMANDS: [(&[&str], &str); 21] = [
     (
         &["train", "fit", "finetune", "fine-tune", "learn", "start", "execute", "launch", "go", "training"],
         "write `defrost run FILE`: it trains each stage that is not finished",
@@ -24,10 +24,7 @@ const COMMANDS: [(&[&str], &str); 20] = [
         &["infer", "inference", "classify", "pred", "prediction", "detect"],
         "write `defrost predict RUN IMAGE`",
     ),
-    (
-        &["export", "onnx", "convert", "save"],
-        "export is not supported yet; `best.safetensors` in a stage's folder has the weights under their published names",
-    ),
+    (&["onnx", "convert", "save", "deploy"], "write `defrost export RUN --out NAME.onnx`"),
     (&["ls", "runs", "history", "experiments", "jobs"], "write `defrost list`"),
     (&["show", "info", "describe", "state", "ps", "log", "logs"], "write `defrost status RUN`"),
     (&["summary", "model", "layers", "parameters"], "write `defrost params FILE`"),
@@ -42,7 +39,11 @@ const COMMANDS: [(&[&str], &str); 20] = [
     (&["find-lr", "lrfind", "lr-finder", "range-test"], "write `defrost lr-find FILE`"),
     (&["benchmark", "profile", "speed", "throughput"], "write `defrost bench`"),
     (&["features", "embeddings", "extract"], "write `defrost embed RUN IMAGE`"),
-    (&["plot", "visualize", "html", "dashboard", "tensorboard", "ui"], "write `defrost report RUN`"),
+    (&["plot", "visualize", "html", "dashboard", "ui"], "write `defrost report RUN`"),
+    (
+        &["tensorboard"],
+        "write `defrost run FILE --set run.tensorboard=true`, then `tensorboard --logdir runs`",
+    ),
     (&["version"], "write `defrost --version`"),
     (&["env", "environment", "gpu", "devices", "cuda", "checks"], "write `defrost doctor`"),
     (

@@ -50,7 +50,7 @@ fn a_folder_becomes_a_tensor_a_table_or_a_document_with_the_same_numbers() {
     assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, ") && header.contains(&shape));
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     assert!(file[start..] == bytes);
-    let listed = std::fs::read_to_string(project.path().join("all.txt")).unwrap();
+    let listed = std::fs::read_to_string(project.path().join("all.npy.files.txt")).unwrap();
     assert_eq!(listed.lines().collect::<Vec<_>>(), names);
     let table = std::fs::read_to_string(project.path().join("all.csv")).unwrap();
     let mut rows = csv::Reader::from_reader(table.as_bytes());

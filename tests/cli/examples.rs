@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 /// The variables that the pipelines use: image folders, those with boxes, and weight files by architecture.
 const IMAGES: [&str; 6] = ["FACES", "STRANGERS", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
-const BOXED_IMAGES: [&str; 4] = ["CROWNS", "NUCLEI", "STREETS", "THINGS"];
+const BOXED_IMAGES: [&str; 5] = ["CROWNS", "NUCLEI", "STREETS", "THINGS", "SHADOW_FREE"];
 const WEIGHTS: [(&str, &str); 3] =
     [("RESNET18", "resnet18"), ("RESNET50", "resnet50"), ("EFFICIENTNET_B0", "efficientnet_b0")];
 
@@ -100,6 +100,7 @@ impl World {
         command.envs(BOXED_IMAGES.map(|variable| (variable, self.0.path().join("boxes"))));
         command.env("YOLO11N", weights.join("yolo11n-fused.safetensors"));
         command.env("YOLO11N_PT", weights.join("yolo11n.safetensors"));
+        command.env("YOLO11", weights.join("yolo11s.safetensors"));
         command
     }
 
@@ -156,7 +157,9 @@ pub fn zeros(path: &Path, arch: &str) {
 
 /// A detector of COCO's number of classes, as published and as exported: with batch normalisation merged into convolutions.
 pub fn detectors(folder: &Path) {
-    let tensors = tensors(&described(json!({ "arch": "yolo11n", "head": { "kind": "detect" } }), 80));
+    let detector =
+        |arch: &str| tensors(&described(json!({ "arch": arch, "head": { "kind": "detect" } }), 80));
+    let tensors = detector("yolo11n");
     let classes = (0..80).map(|class| match class {
         2 => "car".to_owned(),
         other => format!("class {other}"),
@@ -169,6 +172,7 @@ pub fn detectors(folder: &Path) {
     });
     write_zeros(&folder.join("yolo11n-fused.safetensors"), fused.collect(), Some(&classes));
     write_zeros(&folder.join("yolo11n.safetensors"), tensors, Some(&classes));
+    write_zeros(&folder.join("yolo11s.safetensors"), detector("yolo11s"), Some(&classes));
 }
 
 fn described(model: Value, classes: usize) -> Description {

@@ -18,6 +18,7 @@ use super::report::report_data;
 use crate::digest::differences;
 use crate::error::{Error, Result};
 use crate::metrics::{Metric, TaskMetrics};
+use crate::pipeline::run_label;
 use crate::pipeline::suggest::{closest, list};
 use crate::report::{ComparedRun, Heading, MetricSplit, ReportData, RunComparison, RunGroup, StageReport};
 use crate::task;
@@ -151,7 +152,22 @@ fn evaluation(runs: &[RunDirectory], name: Option<&str>) -> Result<Option<String
 fn known_label(comparison: &RunComparison, label: &str) -> Result<String> {
     let labels = || comparison.groups.iter().map(|group| group.label.as_str());
     let value = |known: &&str| known.split_once('=').is_some_and(|(_, value)| value == label);
-    if let Some(found) = labels().find(|known| *known == label).or_else(|| labels().find(value)) {
+    // As `list` and `--only` write it: `arch=resnet50` of a row that is called `resnet50`.
+    let in_full = || {
+        let has = |part: (&str, &str)| format!("{}={}", part.0, part.1) == label;
+        let named =
+            |run: &ComparedRun| run.label.as_deref().is_some_and(|own| run_label::parts(own).any(has));
+        let mut rows = comparison.groups.iter().filter(|group| group.runs.first().is_some_and(named));
+        rows.next().filter(|_| rows.next().is_none()).map(|group| group.label.as_str())
+    };
+    let found = labels().find(|known| *known == label).or_else(|| labels().find(value)).or_else(in_full);
+    if let Some(found) = found {
+        if comparison.groups.len() == 1 {
+            return Err(Error::usage(format!(
+                "--baseline: `{found}` is the only row, so nothing differs from it"
+            ))
+            .hint("name further runs"));
+        }
         return Ok(found.to_owned());
     }
     let error = Error::usage(format!("--baseline: no row has the label `{label}`"));

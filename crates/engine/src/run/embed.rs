@@ -27,6 +27,17 @@ pub struct EmbeddedFiles {
 }
 
 impl Predictor {
+    /// # Errors
+    /// The model has no embeddings, as a detector.
+    pub fn require_embeddings(&self) -> Result<()> {
+        if self.model.embeds() {
+            return Ok(());
+        }
+        let message =
+            format!("`{}` is a detector, which has no embedding of an image", self.checkpoint.display());
+        Err(Error::usage(message).hint("use a run that classifies images, or `defrost predict` for objects"))
+    }
+
     /// The embedding of each image file, or the error if it cannot be read or decoded. Images do not affect one
     /// another.
     ///
@@ -80,14 +91,21 @@ pub fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The file with the names of the images of a `.npy` file.
+fn names_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".files.txt");
+    name.into()
+}
+
 impl EmbeddedFiles {
     /// The length of an embedding; 0 if there are none.
     pub fn dimension(&self) -> usize {
         self.rows.first().map_or(0, Vec::len)
     }
 
-    /// Writes them to a `.safetensors`, `.csv` or `.npy` file. A `.npy` file has numbers alone: the files are in a `.txt` file
-    /// next to it, one a line.
+    /// Writes them to a `.safetensors`, `.csv` or `.npy` file. A `.npy` file has numbers alone: the names are in
+    /// `NAME.npy.files.txt`, one a line.
     ///
     /// # Errors
     /// The file type is not supported, or the file cannot be written.
@@ -97,7 +115,7 @@ impl EmbeddedFiles {
             Some("csv") => self.csv()?,
             Some("npy") => {
                 let names: String = self.files.iter().map(|file| format!("{file}\n")).collect();
-                store::write_output(&path.with_extension("txt"), names.as_bytes())?;
+                store::write_output(&names_of(path), names.as_bytes())?;
                 self.npy()
             }
             _ => {

@@ -146,6 +146,11 @@ impl Model {
         })
     }
 
+    /// Whether [`Model::embed`] has a result.
+    pub fn embeds(&self) -> bool {
+        self.head.embeds()
+    }
+
     /// The place of the head among the layers: the last.
     pub fn head_layer(&self) -> usize {
         self.description.layers.len() - 1

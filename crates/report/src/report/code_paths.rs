@@ -8,9 +8,8 @@ code_paths! {
     RECOGNITION_PICTURES = "recognition_pictures", 1;
     /// For evaluations that compare boxes: curves by class, matrices with a background, boxes on images.
     /// 2: sheets of evaluated images, and `results.csv`.
-    /// 3: `ground_truth_coco.json`.
-    BOX_PICTURES = "box_pictures", 3;
-    /// For evaluations that compare boxes: tables and figure of the types of errors.
+    BOX_PICTURES = "box_pictures", 2;
+    /// For evaluations that compare boxes: the ground truth, tables and figure of the types of errors.
     ERROR_PICTURES = "error_pictures", 1;
     /// Names in CSV files that a spreadsheet would execute are written as text.
     TEXT_CELLS = "text_cells", 1;

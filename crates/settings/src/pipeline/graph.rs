@@ -143,7 +143,7 @@ fn mismatch(
         }
         ("evaluate", _) => {
             let message = format!("`{stage}` is an evaluate stage, which has no weights");
-            Some(("no-weights", message, Some("name the stage that `{stage}` evaluates".into())))
+            Some(("no-weights", message, Some(format!("name the stage that `{stage}` evaluates"))))
         }
         ("train", None) => {
             let help = match validated {

@@ -30,11 +30,16 @@ pub(super) fn labels(groups: &[Vec<LoadedRun>], averaged: &AveragedSettings) -> 
             .map(|field| format!("{}={}", short[field], text(value_at(&first.alike["settings"], field))));
         values.collect::<Vec<_>>().join(", ")
     };
+    // Another name says enough, and their settings may differ in everything.
+    let is_alone = |group: &[LoadedRun]| {
+        let same = groups.iter().filter(|other| other[0].run.name == group[0].run.name);
+        several_names && same.count() == 1
+    };
     let own = without_the_axis(groups.iter().map(of_group).collect());
     let named: Vec<String> = own
         .into_iter()
         .zip(groups)
-        .map(|(label, group)| match (label.is_empty(), several_names) {
+        .map(|(label, group)| match (label.is_empty() || is_alone(group), several_names) {
             (true, _) => group[0].run.name.clone(),
             (false, true) => format!("{}: {label}", group[0].run.name),
             (false, false) => label,

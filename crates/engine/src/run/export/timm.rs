@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Fit, Head, RGB_CHANNELS};
 use crate::run::Predictor;
 use crate::store;
+use crate::task::OutputForm;
 use crate::weights::{self, Dialect, TimmNetwork};
 
 const CONFIG: &str = "config.json";
@@ -48,7 +49,7 @@ impl Predictor {
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         weights::save(&begun, &self.model.description, &self.state, Dialect::Timm, &metadata)?;
         fs::rename(&begun, &files[1]).map_err(|error| Error::io("write", &files[1], error))?;
-        store::write_output(&files[2], self.readme(network).as_bytes())?;
+        store::write_output(&files[2], self.readme(network, folder).as_bytes())?;
         Ok(files.into())
     }
 
@@ -86,13 +87,19 @@ impl Predictor {
         config
     }
 
-    fn readme(&self, network: TimmNetwork) -> String {
-        let (checkpoint, classes) = (self.checkpoint.display(), self.classes.join(", "));
+    fn readme(&self, network: TimmNetwork, folder: &Path) -> String {
+        let (checkpoint, folder) = (self.checkpoint.display(), folder.display());
         let arch = &self.model.description.arch;
+        let probabilities = match self.kind.output_form() {
+            OutputForm::Independent => "sigmoid()",
+            OutputForm::Exclusive | OutputForm::Boxes => "softmax(-1)",
+        };
         format!(
-            "# {arch}\n\nExported by defrost from `{checkpoint}`. Classes: {classes}.\n\n```python\nimport timm\n\n\
-             model = timm.create_model(\"local-dir:PATH\", pretrained=True).eval()    # {}\n\
-             transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))\n```\n",
+            "# {arch}\n\nExported by defrost from `{checkpoint}`. `label_names` in `config.json` has the classes.\n\n\
+             ```python\nimport timm\n\n\
+             model = timm.create_model(\"local-dir:{folder}\", pretrained=True).eval()    # {}\n\
+             transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))\n\
+             probabilities = model(transform(image).unsqueeze(0)).{probabilities}\n```\n",
             network.name
         )
     }

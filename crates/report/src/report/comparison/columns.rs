@@ -82,7 +82,12 @@ impl RunComparison {
                 .interval
                 .map(|[low, high]| format!(" [{}, {}]", unit.signed(low, like), unit.signed(high, like)));
             let mean = unit.signed(difference.mean, like);
-            format!("{mean}{sd}{}{}", unit.symbol_of_difference(), interval.unwrap_or_default())
+            let pairs = match difference.pairs {
+                0 => " (no common seed)",
+                1 => " (1 pair)",
+                _ => "",
+            };
+            format!("{mean}{sd}{}{}{pairs}", unit.symbol_of_difference(), interval.unwrap_or_default())
         };
         let value = |group: &RunGroup| {
             let difference = group.differences.get(name)?;
@@ -120,24 +125,47 @@ impl RunComparison {
         let short =
             |key: &str| start.as_deref().and_then(|start| key.strip_prefix(start)).unwrap_or(key).to_owned();
         let mut found: Vec<String> = Vec::new();
-        for name in names {
-            let whole = || keys.iter().filter(|key| matches(name, key));
-            let mut of_name: Vec<String> = whole().cloned().collect();
-            if of_name.is_empty() {
-                of_name = keys.iter().filter(|key| matches(name, &short(key))).cloned().collect();
+        let of_name = |name: &str| -> Vec<String> {
+            let whole: Vec<String> = keys.iter().filter(|key| matches(name, key)).cloned().collect();
+            match whole.is_empty() {
+                true => keys.iter().filter(|key| matches(name, &short(key))).cloned().collect(),
+                false => whole,
             }
-            if of_name.is_empty() {
-                let known: Vec<String> = keys.iter().map(|key| short(key)).collect();
-                let error = Error::usage(format!("--metrics: no run has a metric `{name}`"));
-                return Err(match suggest::closest(name, known.iter().map(String::as_str)) {
-                    Some(meant) => error.hint(format!("did you mean `{meant}`?")),
-                    None => error.hint(format!("they have: {}", known.join(", "))),
-                });
+        };
+        for list in names {
+            // The name of a class may have a comma.
+            let names =
+                if of_name(list).is_empty() { list.split(',').collect() } else { vec![list.as_str()] };
+            for name in names {
+                let mut known = of_name(name);
+                if known.is_empty() {
+                    return Err(self.unknown_metric(name, &keys, &short));
+                }
+                known.retain(|key| !found.contains(key));
+                found.append(&mut known);
             }
-            of_name.retain(|key| !found.contains(key));
-            found.append(&mut of_name);
         }
         Ok(found)
+    }
+
+    fn unknown_metric(&self, name: &str, keys: &[String], short: &dyn Fn(&str) -> String) -> Error {
+        /// The metrics of single classes and of types of errors would be a wall.
+        const SHOWN: usize = 24;
+        if name.is_empty() {
+            return Error::usage("--metrics: an empty name").hint("separate names by one comma");
+        }
+        let error = Error::usage(format!("--metrics: no run has a metric `{name}`"));
+        let known: Vec<String> = keys.iter().map(|key| short(key)).collect();
+        let elsewhere = keys.iter().find(|key| key.ends_with(&format!("/{name}")));
+        if let Some(meant) =
+            elsewhere.map(String::as_str).or_else(|| suggest::closest(name, known.iter().map(String::as_str)))
+        {
+            return error.hint(format!("did you mean `{meant}`?"));
+        }
+        let general: Vec<&String> =
+            known.iter().filter(|name| !name.contains(['/', '.'])).take(SHOWN).collect();
+        let general = general.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        error.hint(format!("they have {general}, and more: `--json` lists all"))
     }
 
     fn runs(&self) -> Column {
@@ -184,6 +212,11 @@ impl RunComparison {
             .filter(|(name, _)| self.is_of_test(name) == of_test && !self.is_of_training(name))
             .filter_map(|(name, heading)| Some((heading.place?, name.as_str())))
             .collect();
+        // An evaluation says more than the epochs of the stages ahead of it.
+        let is_of_epoch = |name: &str| name.contains("/validation_");
+        if shown.iter().any(|(_, name)| !is_of_epoch(name)) {
+            shown.retain(|(_, name)| !is_of_epoch(name));
+        }
         shown.sort_unstable();
         shown.into_iter().take(METRIC_COLUMNS).map(|(_, name)| name).collect()
     }
@@ -250,10 +283,13 @@ mod tests {
         overlay.compare_with("b");
         let columns = overlay.difference_columns();
         assert_eq!(columns[0].name, "fit validation accuracy");
-        assert_eq!(columns[0].cells, ["+10.0", ""], "one pair has no interval");
-        assert_eq!(columns[1].cells, ["+20.0", ""]);
+        assert_eq!(columns[0].cells, ["+10.0\u{a0}points (1 pair)", ""], "one pair has no interval");
+        assert_eq!(columns[1].cells, ["+20.0\u{a0}points (1 pair)", ""]);
         overlay.compare_with("a");
-        assert_eq!(overlay.difference_columns()[1].cells, ["", "−20.0"]);
+        assert_eq!(overlay.difference_columns()[1].cells, ["", "−20.0\u{a0}points (1 pair)"]);
+        overlay.groups[1].runs[0].seed = 9;
+        overlay.compare_with("a");
+        assert_eq!(overlay.difference_columns()[1].cells[1], "−30.0\u{a0}points (no common seed)");
     }
 
     #[test]

@@ -108,6 +108,7 @@ fn head(svg: &mut Svg, title: &str, wide: f64, rows: &[ImageRow]) {
         svg.text([x + 30.0, 54.0], meaning, font);
         x += 30.0 + width(meaning, font.size) + 22.0;
     }
+    svg.text([x, 54.0], "boxes of each column from its own best confidence on", font);
 }
 
 fn stroke(verdict: Verdict, line: f64) -> Stroke {

@@ -96,9 +96,10 @@ impl GroupMatrices {
         let columns = (1..).find(|columns| columns * columns >= groups.len()).unwrap_or(1);
         let columns = columns.min((((WIDTH - 2.0 * MARGIN) / wide).floor() as usize).max(1));
         let rows = groups.len().div_ceil(columns.max(1));
-        let whole = [(2.0 * MARGIN + wide * columns as f64).max(560.0), TOP + high * rows as f64 + MARGIN];
+        let whole = [(2.0 * MARGIN + wide * columns as f64).max(860.0), TOP + high * rows as f64 + MARGIN];
         let mut svg = Svg::new(&format!("{title}: confusion matrices"), whole[0], whole[1]);
-        svg.text([MARGIN, 34.0], title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
+        let title = format!("{title}: confusion matrices");
+        svg.text([MARGIN, 34.0], &title, Font::new(17.0, Paint::Ink, Anchor::Start).bold());
         let subtitle = format!("{heading}; {}", self.axes);
         let font = Font::new(13.0, Paint::Muted, Anchor::Start);
         svg.text([MARGIN, 55.0], &fit(&subtitle, font.size, whole[0] - 2.0 * MARGIN), font);

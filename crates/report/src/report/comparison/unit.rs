@@ -39,7 +39,8 @@ impl Unit {
         }
         let decimals = self.decimals(mean);
         let sd = sd.map(|sd| format!(" ± {}", self.number(sd, decimals))).unwrap_or_default();
-        format!("{}{sd}{}", self.number(mean, decimals), self.symbol())
+        let mean = self.number(mean, decimals).replacen('-', "−", 1);
+        format!("{mean}{sd}{}", self.symbol())
     }
 
     /// A difference with its sign and without its symbol, with the decimals of `like`.
@@ -53,7 +54,7 @@ impl Unit {
 
     /// The symbol after a number. Percentages differ by points.
     pub(super) fn symbol_of_difference(self) -> &'static str {
-        if self == Self::Percent { "" } else { self.symbol() }
+        if self == Self::Percent { "\u{a0}points" } else { self.symbol() }
     }
 
     fn symbol(self) -> &'static str {
@@ -113,6 +114,7 @@ mod tests {
         assert_eq!(Unit::Count.mean_and_deviation(2_590_000.0, Some(0.0)), "2,590,000");
         assert_eq!(Unit::Count.mean_and_deviation(7.5, Some(0.7)), "7.5 ± 0.7");
         assert_eq!(Unit::Percent.signed(-0.0125, 0.5), "−1.2");
+        assert_eq!(Unit::Number.mean_and_deviation(-0.12, None), "−0.120");
         assert_eq!(Unit::Number.signed(0.25, 0.5), "+0.250");
     }
 }
