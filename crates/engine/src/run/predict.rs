@@ -214,7 +214,14 @@ fn no_stage(record: &RunRecord, name: Option<&str>, usable: &[&StageRecord], wan
             Error::usage(format!("stage `{name}` {}", unfit(stage, wanted).unwrap_or_default()))
         }
         (Some(name), None) => Error::usage(format!("the run has no stage `{name}`")),
-        (None, _) => Error::usage("no stage of the run has a model"),
+        (None, _) => {
+            let trained = record.stages.iter().rev().find(|stage| stage.kind == "train");
+            match trained.and_then(|stage| Some((&stage.name, unfit(stage, wanted)?))) {
+                // It trains, and what it learns is not what is asked for.
+                Some((name, why)) => return Error::usage(format!("stage `{name}` {why}")),
+                None => Error::usage("no stage of the run has a model"),
+            }
+        }
     };
     let names: Vec<&str> = usable.iter().map(|stage| stage.name.as_str()).collect();
     let meant = name.and_then(|name| suggest::closest(name, names.iter().copied()));
