@@ -82,7 +82,7 @@ pub fn intersection_over_union(a: [f64; 4], b: [f64; 4]) -> f64 {
 }
 
 /// COCO's overlap of a detection and an object. Of a crowd it is the share of the detection that lies in the crowd.
-pub fn overlap(detection: [f64; 4], object: &GroundTruth) -> f64 {
+pub(super) fn overlap(detection: [f64; 4], object: &GroundTruth) -> f64 {
     match object.crowd {
         true => share(intersection(detection, object.corners), box_area(detection)),
         false => intersection_over_union(detection, object.corners),

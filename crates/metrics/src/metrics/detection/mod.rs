@@ -22,7 +22,7 @@ mod scores;
 mod tests;
 
 pub use average_precision::{IOU_THRESHOLDS, RECALLS};
-pub use boxes::{Detection, GroundTruth, SizeRange, box_area, intersection_over_union, overlap};
+pub use boxes::{Detection, GroundTruth, SizeRange, box_area, intersection_over_union};
 pub use confusion::{CONFUSION_CONFIDENCE, CONFUSION_IOU, DetectionConfusion};
 pub use curves::{ClassCurves, DetectionCurves, POINTS, curve_position};
 pub use error_scores::{ClassConfusion, ClassErrors, DetectionErrors, ErrorCost, ErrorSummary, Tally};

@@ -9,15 +9,14 @@ use super::pictures::{self, Curve};
 use super::predictions::GROUND_TRUTH;
 use crate::error::Result;
 use crate::metrics::detection::{
-    ClassDetectionScores, Detection, DetectionScores, GroundTruth, NmsSettings, overlap,
+    self, ClassDetectionScores, Detection, DetectionScores, GroundTruth, ImageErrors, NmsSettings,
+    SoughtObject,
 };
 use crate::report::{
     ClassCurve, ComparedCurve, ComparedEvaluation, ComparedImage, ComparedImages, ComparedNumber,
     ImageAnswer, ImageBox, JudgedBox, StageFiles, Verdict, read_boxes,
 };
 
-/// A box is right from this intersection over union on.
-const RIGHT_FROM: f64 = 0.5;
 /// Precision is compared at this recall: the row of `precision_at_recall_0.6`.
 const RECALL: f64 = 0.6;
 
@@ -146,7 +145,7 @@ pub fn images(files: &StageFiles) -> Result<ComparedImages> {
     let image = |image: CocoImage| {
         let truth = objects.remove(&image.id).unwrap_or_default();
         let found = found.remove(&image.file_name).unwrap_or_default();
-        (image.file_name, judge(found, &truth))
+        (image.file_name, judge(&found, &truth))
     };
     Ok(ComparedImages { images: truth.images.into_iter().map(image).collect(), classes })
 }
@@ -164,40 +163,28 @@ impl CocoObject {
     }
 }
 
-/// Matches as the scores at an IoU of 0.5 do: by falling score, each box takes the free object of its class that it
-/// overlaps most. A box on a crowd or a difficult object is neither right nor wrong, and is not shown.
-fn judge(mut found: Vec<Detection>, truth: &[GroundTruth]) -> ComparedImage {
-    found.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut taken = vec![false; truth.len()];
-    let mut boxes = Vec::new();
-    for detection in &found {
-        let overlaps = truth.iter().enumerate().filter(|(_, object)| object.class == detection.class);
-        let overlaps = overlaps.map(|(at, object)| (at, overlap(detection.corners, object)));
-        let reached = overlaps.filter(|(_, overlap)| *overlap >= RIGHT_FROM);
-        let (free, excused): (Vec<_>, Vec<_>) = reached.partition(|(at, _)| truth[*at].counts());
-        let free = free.into_iter().filter(|(at, _)| !taken[*at]);
-        let verdict = match free.max_by(|a, b| a.1.total_cmp(&b.1)) {
-            Some((at, _)) => {
-                taken[at] = true;
-                Verdict::Hit
-            }
-            None if !excused.is_empty() => continue,
-            None => Verdict::FalseAlarm,
-        };
-        boxes.push(judged(detection.class, Some(detection.score), detection.corners, verdict));
-    }
-    let of_object = |object: &GroundTruth, verdict| judged(object.class, None, object.corners, verdict);
-    let missed = truth.iter().zip(&taken).filter(|(object, taken)| object.counts() && !**taken);
-    let missed: Vec<JudgedBox> = missed.map(|(object, _)| of_object(object, Verdict::Missed)).collect();
-    let false_alarms = boxes.iter().filter(|judged| judged.verdict == Verdict::FalseAlarm).count();
+/// Matches as the scores at an IoU of 0.5 do. A box on a crowd or a difficult object is neither right nor wrong, and is
+/// not shown.
+fn judge(found: &[Detection], truth: &[GroundTruth]) -> ComparedImage {
+    let ImageErrors { verdicts, objects } = ImageErrors::of(found, truth);
+    let of_detection = |judgement: &detection::Verdict| {
+        let verdict = if judgement.error.is_none() { Verdict::Hit } else { Verdict::FalseAlarm };
+        let corners = found[judgement.detection].corners;
+        judged(judgement.class, Some(judgement.score), corners, verdict)
+    };
+    let of_object =
+        |object: &SoughtObject, verdict| judged(object.class, None, truth[object.index].corners, verdict);
+    let missed = objects.iter().filter(|object| object.hit.is_none());
+    let missed: Vec<JudgedBox> = missed.map(|object| of_object(object, Verdict::Missed)).collect();
+    let mut boxes: Vec<JudgedBox> = verdicts.iter().map(of_detection).collect();
+    let false_alarms = verdicts.iter().filter(|judgement| judgement.error.is_some()).count();
     let caption = caption(boxes.len() - false_alarms, missed.len(), false_alarms);
     let mistakes = (missed.len() + false_alarms) as u64;
     boxes.extend(missed);
-    let counted = truth.iter().filter(|object| object.counts());
     ComparedImage {
         truth: ImageAnswer {
             caption: None,
-            boxes: counted.map(|object| of_object(object, Verdict::Truth)).collect(),
+            boxes: objects.iter().map(|object| of_object(object, Verdict::Truth)).collect(),
         },
         predicted: ImageAnswer { caption: Some(caption), boxes },
         mistakes,
@@ -245,13 +232,13 @@ mod tests {
             detection(0, 0.7, 200.0),
             detection(1, 0.7, 300.0),
         ];
-        let image = judge(found, &truth);
+        let image = judge(&found, &truth);
         let verdicts: Vec<Verdict> = image.predicted.boxes.iter().map(|judged| judged.verdict).collect();
         use Verdict::{FalseAlarm, Hit, Missed};
         assert_eq!(verdicts, [Hit, FalseAlarm, FalseAlarm, Missed]);
         assert_eq!((image.truth.boxes.len(), image.mistakes), (2, 3));
         assert_eq!(image.predicted.caption.as_deref(), Some("1 found, 1 missed, 2 false"));
-        assert_eq!(judge(Vec::new(), &[]).predicted.caption.as_deref(), Some("nothing found"));
+        assert_eq!(judge(&[], &[]).predicted.caption.as_deref(), Some("nothing found"));
     }
 
     #[test]
