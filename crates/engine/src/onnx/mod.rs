@@ -32,7 +32,7 @@ pub struct OnnxModel<'a> {
     /// Mean and standard deviation of each channel: the file normalises images itself.
     pub statistics: &'a [(f64, f64)],
     pub form: OutputForm,
-    /// Documents for whoever uses the file, by name.
+    /// Documents for the programs that read the file, by name.
     pub metadata: &'a [(&'a str, Json)],
 }
 

@@ -140,7 +140,7 @@ pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     }
 }
 
-/// A stage that compares views of images, whatever the images show.
+/// A stage that compares views of images and needs no labels.
 fn views(draft: &mut UncheckedPipeline, path: &str) {
     for (key, cause) in NOT_FOR_VIEWS {
         let at = format!("{path}.{key}");

@@ -1,4 +1,4 @@
-//! Scores of views, whatever the images show.
+//! Scores of views, which need no labels.
 
 use candle_core::{Device, Tensor};
 
