@@ -14,29 +14,33 @@ use crate::sanitize;
 /// Renders the report. Equal data gives equal bytes.
 pub fn report_html(data: &ReportData) -> String {
     let declines = Regression::all(&data.stages);
-    let page = html! {
+    let content = html! {
+        (header(data))
+        (overview(&data.stages, &declines))
+        @for (name, summary) in &data.data { (html_data::card(name, summary)) }
+        @if let Some(differences) = &data.changes { (changes(differences)) }
+        @for stage in &data.stages { (stage_card(stage, decline_of(stage, &declines))) }
+        (pipeline(data))
+    };
+    page(&format!("{} {}", data.name, data.id), &content)
+}
+
+/// A page in one file, with its styles. Control characters are escaped.
+pub(super) fn page(title: &str, content: &Markup) -> String {
+    let text = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="generator" content="defrost";
-                title { (data.name) " " (data.id) }
+                title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
             }
-            body {
-                main {
-                    (header(data))
-                    (overview(&data.stages, &declines))
-                    @for (name, summary) in &data.data { (html_data::card(name, summary)) }
-                    @if let Some(differences) = &data.changes { (changes(differences)) }
-                    @for stage in &data.stages { (stage_card(stage, decline_of(stage, &declines))) }
-                    (pipeline(data))
-                }
-            }
+            body { main { (content) } }
         }
     };
-    sanitize::document(&page.into_string()).into_owned()
+    sanitize::document(&text.into_string()).into_owned()
 }
 
 fn header(data: &ReportData) -> Markup {

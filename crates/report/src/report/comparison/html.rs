@@ -2,13 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::{Column, ComparedRun, RunComparison, comparison_svg};
 use crate::metrics::{Direction, Metric};
+use crate::report::html::page;
 use crate::report::svg::Svg;
 use crate::report::text::value_text;
-use crate::sanitize;
 
 /// Test columns are visually separate, because they must not be used to select a run.
 fn aside(column: &Column) -> Option<&'static str> {
@@ -43,66 +43,52 @@ pub fn comparison_html(data: &RunComparison, figures: &[Svg], sheets: &[Vec<u8>]
         });
         best.map(|value| value_text(metric.format, value)).unwrap_or_default()
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="generator" content="defrost";
-                title { (data.title) ": runs compared" }
-                style { (PreEscaped(include_str!("../style.css"))) }
+    let content = html! {
+        header { div.row { h1 { (data.title) } span.muted { "runs compared" } } }
+        section.card {
+            div.picture { (PreEscaped(comparison_svg(data).inline())) }
+            (table(data, &columns))
+            p.muted {
+                "Mean ± sample standard deviation over runs that differ only in " (data.averaged_over.join(", "))
+                ". Time and memory are those of this machine; everything else follows from the results."
             }
-            body {
-                main {
-                    header { div.row { h1 { (data.title) } span.muted { "runs compared" } } }
-                    section.card {
-                        div.picture { (PreEscaped(comparison_svg(data).inline())) }
-                        (table(data, &columns))
-                        p.muted {
-                            "Mean ± sample standard deviation over runs that differ only in " (data.averaged_over.join(", "))
-                            ". Time and memory are those of this machine; everything else follows from the results."
-                        }
-                        @if let Some(advice) = data.advice() { p.muted { "How to read it: " (advice) "." } }
-                    }
-                    @if let Some(baseline) = data.baseline.as_ref().filter(|_| !differences.is_empty()) {
-                        section.card {
-                            h2 { "Differences from " (baseline) }
-                            (table(data, &differences))
-                            p.muted { (RunComparison::DIFFERENCES) "." }
-                        }
-                    }
-                    @for figure in figures {
-                        section.card { div.picture { (PreEscaped(figure.inline())) } }
-                    }
-                    @if !sheets.is_empty() {
-                        section.card {
-                            h2 { "Images, those with the most different answers first" }
-                            @for sheet in sheets {
-                                img style="max-width: 100%" alt="images with truth and predictions" src={ "data:image/jpeg;base64," (STANDARD.encode(sheet)) };
-                            }
-                        }
-                    }
-                    section.card {
-                        h2 { "Runs" }
-                        div.scroll {
-                            table.wide {
-                                tr { th { "run" } th { "label" } th.number { "seed" } th { "state" } @if let Some(metric) = data.curve { th.number { "best " (metric.title) " of its curve" } } }
-                                @for run in data.groups.iter().flat_map(|group| &group.runs) {
-                                    tr {
-                                        td { code { (run.name) "/" (run.id) } }
-                                        td { (run.label.as_deref().unwrap_or("")) }
-                                        td.number { (run.seed) }
-                                        td { (run.state) }
-                                        @if let Some(metric) = data.curve { td.number { (best(run, metric)) } }
-                                    }
-                                }
-                            }
+            @if let Some(advice) = data.advice() { p.muted { "How to read it: " (advice) "." } }
+        }
+        @if let Some(baseline) = data.baseline.as_ref().filter(|_| !differences.is_empty()) {
+            section.card {
+                h2 { "Differences from " (baseline) }
+                (table(data, &differences))
+                p.muted { (RunComparison::DIFFERENCES) "." }
+            }
+        }
+        @for figure in figures {
+            section.card { div.picture { (PreEscaped(figure.inline())) } }
+        }
+        @if !sheets.is_empty() {
+            section.card {
+                h2 { "Images, those with the most different answers first" }
+                @for sheet in sheets {
+                    img style="max-width: 100%" alt="images with truth and predictions" src={ "data:image/jpeg;base64," (STANDARD.encode(sheet)) };
+                }
+            }
+        }
+        section.card {
+            h2 { "Runs" }
+            div.scroll {
+                table.wide {
+                    tr { th { "run" } th { "label" } th.number { "seed" } th { "state" } @if let Some(metric) = data.curve { th.number { "best " (metric.title) " of its curve" } } }
+                    @for run in data.groups.iter().flat_map(|group| &group.runs) {
+                        tr {
+                            td { code { (run.name) "/" (run.id) } }
+                            td { (run.label.as_deref().unwrap_or("")) }
+                            td.number { (run.seed) }
+                            td { (run.state) }
+                            @if let Some(metric) = data.curve { td.number { (best(run, metric)) } }
                         }
                     }
                 }
             }
         }
     };
-    sanitize::document(&page.into_string()).into_owned()
+    page(&format!("{}: runs compared", data.title), &content)
 }
