@@ -42,12 +42,11 @@ pub(super) fn match_class(
     detections.sort_by(|(a, _), (b, _)| by_score(a.score, b.score));
     detections.truncate(DETECTIONS);
     let (detections, counts): (Vec<&Detection>, Vec<bool>) = detections.into_iter().unzip();
-    let overlaps: Vec<Vec<(usize, f64)>> = detections.iter().map(|each| reachable(each, truth)).collect();
+    let overlaps = reachable(&detections, truth);
     let mut outcomes: Vec<(f32, Outcome)> =
         detections.iter().map(|each| (each.score, Outcome::default())).collect();
     for range in SizeRange::EVERY {
-        let ignored: Vec<bool> =
-            truth.iter().map(|object| !object.counts() || range.excludes(object.area)).collect();
+        let ignored = ignored(truth, range);
         let outside: Vec<bool> = detections
             .iter()
             .zip(&counts)
@@ -81,10 +80,8 @@ pub(super) enum Taken {
 /// What each of the detections of a class takes. They have finite scores, which fall, and are at most [`DETECTIONS`].
 pub(super) fn take_at_half(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Taken> {
     let range = SizeRange::All;
-    let overlaps: Vec<Vec<(usize, f64)>> = detections.iter().map(|each| reachable(each, truth)).collect();
-    let ignored: Vec<bool> =
-        truth.iter().map(|object| !object.counts() || range.excludes(object.area)).collect();
-    let taken = take(&overlaps, IOU_THRESHOLDS[0], truth, &ignored);
+    let ignored = ignored(truth, range);
+    let taken = take(&reachable(detections, truth), IOU_THRESHOLDS[0], truth, &ignored);
     let of_detection = |(taken, detection): (Option<usize>, &&Detection)| match taken {
         Some(object) if ignored[object] => Taken::Excused,
         Some(object) => Taken::Object(object),
@@ -109,10 +106,18 @@ fn take(
     overlaps.iter().map(next).collect()
 }
 
-/// The objects that the detection overlaps enough for the lowest threshold, in their order.
-fn reachable(detection: &Detection, truth: &[&GroundTruth]) -> Vec<(usize, f64)> {
-    let overlaps = truth.iter().map(|object| overlap(detection.corners, object)).enumerate();
-    overlaps.filter(|(_, overlap)| *overlap >= IOU_THRESHOLDS[0]).collect()
+/// The objects that each detection overlaps enough for the lowest threshold, in their order.
+fn reachable(detections: &[&Detection], truth: &[&GroundTruth]) -> Vec<Vec<(usize, f64)>> {
+    let of_detection = |detection: &&Detection| {
+        let overlaps = truth.iter().map(|object| overlap(detection.corners, object)).enumerate();
+        overlaps.filter(|(_, overlap)| *overlap >= IOU_THRESHOLDS[0]).collect()
+    };
+    detections.iter().map(of_detection).collect()
+}
+
+/// Which objects are none that a model should find in this range of sizes.
+fn ignored(truth: &[&GroundTruth], range: SizeRange) -> Vec<bool> {
+    truth.iter().map(|object| !object.counts() || range.excludes(object.area)).collect()
 }
 
 /// The object with the largest overlap, of equal ones the last as in pycocotools. Those that are not ignored have
