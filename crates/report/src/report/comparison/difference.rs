@@ -40,11 +40,6 @@ impl Difference {
             }
         }
     }
-
-    /// Whether the interval contains 0: these seeds do not show a difference. `None` without an interval.
-    pub fn is_within_noise(&self) -> Option<bool> {
-        self.interval.map(|[low, high]| low <= 0.0 && high >= 0.0)
-    }
 }
 
 fn interval(mean: f64, sd: Option<f64>, n: usize) -> Option<[f64; 2]> {
@@ -84,6 +79,11 @@ mod tests {
         RunGroup::new(label.to_owned(), values.iter().map(run).collect(), None)
     }
 
+    /// Whether the interval contains 0: these seeds do not show a difference.
+    fn is_within_noise(difference: &Difference) -> Option<bool> {
+        difference.interval.map(|[low, high]| low <= 0.0 && high >= 0.0)
+    }
+
     #[test]
     fn equal_seeds_are_pairs() {
         let baseline = group("none", &[(0, 0.5), (1, 0.7), (2, 0.6), (9, 0.1)]);
@@ -94,7 +94,7 @@ mod tests {
         // scipy.stats.t.interval(0.95, 2, loc=0.04, scale=0.01 / 3 ** 0.5)
         let [low, high] = found.interval.unwrap();
         assert!((low - 0.015_158_6).abs() < 1e-6 && (high - 0.064_841_4).abs() < 1e-6, "{low} {high}");
-        assert_eq!(found.is_within_noise(), Some(false));
+        assert_eq!(is_within_noise(&found), Some(false));
         assert_eq!(Difference::of(&frozen, &baseline, "test/other"), None);
     }
 
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(found, Difference { mean: 0.25, sd: None, pairs: 0, interval: None });
         let one =
             Difference::of(&group("a", &[(5, 0.5)]), &group("b", &[(5, 0.25)]), "test/accuracy").unwrap();
-        assert_eq!((one.pairs, one.interval, one.is_within_noise()), (1, None, None));
+        assert_eq!((one.pairs, one.interval, is_within_noise(&one)), (1, None, None));
         let alike = |start: f64| group("a", &[(1, start), (2, start + 1.0)]);
         let same = Difference::of(&alike(1.0), &alike(3.0), "test/accuracy").unwrap();
         assert_eq!((same.mean, same.sd, same.interval), (-2.0, Some(0.0), None));

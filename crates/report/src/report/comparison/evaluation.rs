@@ -30,11 +30,6 @@ impl ComparedNumber {
     pub fn share(name: impl Into<String>, value: f64) -> Self {
         Self { name: name.into(), value, unit: Unit::Number, better: Direction::Higher }
     }
-
-    /// The same as a percentage.
-    pub fn percentage(name: impl Into<String>, value: f64) -> Self {
-        Self { unit: Unit::Percent, ..Self::share(name, value) }
-    }
 }
 
 /// A curve over values from 0 to 1.
