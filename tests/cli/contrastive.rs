@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::detection::squares;
-use super::project::{Project, document};
+use super::detection::squares_with;
+use super::project::{Project, document, killed_runs_end_in};
 
 /// A backbone that learns from pictures with boxes, which it ignores, and a detector that starts from it.
 const PIPELINE: &str = r#"name = "squares"
@@ -62,10 +62,7 @@ loss = { kind = "detection" }
 "#;
 
 fn project() -> Project {
-    let project = Project::new();
-    squares(project.path(), 10);
-    project.write(PIPELINE);
-    project
+    squares_with(PIPELINE)
 }
 
 #[test]
@@ -118,14 +115,8 @@ fn a_backbone_learns_from_views_and_a_detector_starts_from_it() {
 #[test]
 fn killed_anywhere_and_on_any_threads_views_end_in_the_same_bytes() {
     let reference = project().run(&["--threads", "2"]).manifest();
-    let kills = || {
-        let project = project();
-        let arguments = ["--threads", "1", "--set", "run.checkpoint_seconds=0"];
-        let killed = project.kill_after_epochs(&[1, 2], 2, &arguments);
-        assert_eq!(project.run(&arguments).manifest(), reference);
-        killed
-    };
-    assert!((0..20).any(|_| kills() > 0), "a run is killed in time");
+    let arguments = ["--threads", "1", "--set", "run.checkpoint_seconds=0"];
+    killed_runs_end_in(&reference, project, (&[1, 2], 2), 1, &arguments);
 }
 
 /// Features of a classifier's images are compared by class, which is the accuracy of the nearest neighbour.

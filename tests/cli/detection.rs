@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::project::{Project, Run, document, ended};
+use super::project::{Project, Run, document, ended, killed_runs_end_in};
 
 pub const PIPELINE: &str = r#"
 name = "squares"
@@ -63,6 +63,14 @@ pub fn squares(root: &Path, training: u32) {
             fs::write(labels.join(format!("{number}.txt")), if empty { String::new() } else { row }).unwrap();
         }
     }
+}
+
+/// A project with these pictures and this pipeline as `colours.toml`.
+pub fn squares_with(pipeline: &str) -> Project {
+    let project = Project::new();
+    squares(project.path(), 10);
+    project.write(pipeline);
+    project
 }
 
 pub fn project() -> Project {
@@ -136,36 +144,22 @@ fn a_detector_trains_behind_frozen_layers_and_is_scored_told_and_proven() {
 #[test]
 fn killed_around_the_closing_of_a_mosaic_and_a_thaw_it_ends_in_the_same_bytes() {
     let started = || {
-        let project = Project::new();
-        squares(project.path(), 10);
         let fit = "epochs = 4\naccumulate = 2\nema = { decay = 0.99 }\n\
                    unfreeze = [{ after_epochs = 2, match = [\"model.2\"], lr_scale = 0.1 }]\n";
         let text = PIPELINE.replace("epochs = 2\n", fit).replace("close_mosaic = 1", "close_mosaic = 2");
         let second = "\n[stage.tune]\nkind = \"train\"\nfrom = \"fit@best\"\nepochs = 1\nbatch_size = 4\n\
                       optimizer = { kind = \"sgd\", lr = 1e-4 }\nloss = { kind = \"detection\" }\n\
                       augment = { mosaic = {}, mixup = { alpha = 32.0, probability = 0.5 } }\n";
-        project.write(&(text + second));
-        project
+        squares_with(&(text + second))
     };
     let reference = started().run(&[]).manifest();
     let arguments = ["--set", "run.checkpoint_seconds=0"];
-    let kills = || {
-        let project = started();
-        let killed = project.kill_after_epochs(&[1, 2, 2, 3], 4, &arguments);
-        assert_eq!(project.run(&arguments).manifest(), reference);
-        killed
-    };
-    assert!((0..20).any(|_| kills() > 1), "a run is killed in time");
+    killed_runs_end_in(&reference, started, (&[1, 2, 2, 3], 4), 2, &arguments);
 }
 
 #[test]
 fn two_processes_at_once_end_in_the_same_bytes() {
-    let started = || {
-        let project = Project::new();
-        squares(project.path(), 10);
-        project.write(PIPELINE);
-        project
-    };
+    let started = || squares_with(PIPELINE);
     let reference = started().run(&[]).manifest();
     let project = started();
     let both = [project.start(&[]), project.start(&["--threads", "1"])];

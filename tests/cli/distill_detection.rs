@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::detection::squares;
-use super::project::{Project, document};
+use super::detection::squares_with;
+use super::project::{Project, document, killed_runs_end_in};
 
 /// A teacher of another size, and two equal students: one with distillation, one with labels only.
 const PIPELINE: &str = r#"name = "squares"
@@ -59,10 +59,7 @@ from = "begin"
 "#;
 
 fn project() -> Project {
-    let project = Project::new();
-    squares(project.path(), 10);
-    project.write(PIPELINE);
-    project
+    squares_with(PIPELINE)
 }
 
 #[test]
@@ -99,14 +96,8 @@ fn a_detector_is_taught_and_its_history_has_the_terms() {
 #[test]
 fn the_teacher_sees_the_same_images_on_any_threads_and_after_a_kill() {
     let reference = project().run(&["--threads", "2"]).manifest();
-    let kills = || {
-        let project = project();
-        let arguments = ["--threads", "1", "--set", "run.checkpoint_seconds=0"];
-        let killed = project.kill_after_epochs(&[1, 2], 2, &arguments);
-        assert_eq!(project.run(&arguments).manifest(), reference);
-        killed
-    };
-    assert!((0..20).any(|_| kills() > 0), "a run is killed in time");
+    let arguments = ["--threads", "1", "--set", "run.checkpoint_seconds=0"];
+    killed_runs_end_in(&reference, project, (&[1, 2], 2), 1, &arguments);
 }
 
 #[test]

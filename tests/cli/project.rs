@@ -290,3 +290,22 @@ impl Run {
         found["key"].as_str().expect("its key is known").to_owned()
     }
 }
+
+/// Runs that are killed after the ends of these epochs, of a stage that has `of`, and then finish have this manifest.
+/// One of the runs has `kills`: on a loaded machine one may finish before.
+#[track_caller]
+pub fn killed_runs_end_in(
+    manifest: &str,
+    project: impl Fn() -> Project,
+    (epochs, of): (&[u32], u32),
+    kills: usize,
+    arguments: &[&str],
+) {
+    let killed = || {
+        let project = project();
+        let killed = project.kill_after_epochs(epochs, of, arguments);
+        assert_eq!(project.run(arguments).manifest(), manifest);
+        killed
+    };
+    assert!((0..20).any(|_| killed() >= kills), "a run is killed in time");
+}
