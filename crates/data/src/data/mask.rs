@@ -1,7 +1,7 @@
 //! Masks: which pixels of a picture belong to a region, such as a shadow, and how much of a box lies in it.
 
 use super::image::{
-    DecodeOptions, EncodedImage, Image, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale,
+    DecodeOptions, EncodedImage, JpegWorkspace, PixelData, PixelFormat, Raster, Region, Scale,
 };
 
 /// A region of a picture. It holds sums, so that the share of any box takes the same time.
@@ -25,14 +25,7 @@ impl Mask {
         let picture = EncodedImage::open(bytes, options)?;
         let region = Region::whole(picture.size());
         let image = picture.decode(Scale::Whole, region, &mut JpegWorkspace::default())?;
-        Ok(match image {
-            Image::Rgb8(image) => {
-                let (width, height) = image.dimensions();
-                let samples = PixelData::U8(image.into_raw());
-                Self::of_raster(&Raster { width, height, channels: 3, samples })
-            }
-            Image::Other(raster) => Self::of_raster(&raster),
-        })
+        Ok(Self::of_raster(&image.into_raster()))
     }
 
     fn of_raster(raster: &Raster) -> Self {

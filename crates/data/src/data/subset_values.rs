@@ -1,7 +1,7 @@
 //! The value of each image of a split by which an evaluation divides it: a column of a table, or a part of the path. And
 //! the masks that divide its objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::dataset::Dataset;
@@ -62,7 +62,7 @@ pub fn read_image_values(
         }
     }
     mistakes.into_result()?;
-    let missing: Vec<&&str> = images.keys().filter(|path| !found.contains_key(**path)).collect();
+    let missing: Vec<&&str> = images.iter().filter(|path| !found.contains_key(**path)).collect();
     if let [first, ..] = missing[..] {
         let (missing, all, split) = (missing.len(), images.len(), split.name());
         return Err(Error::usage(format!(
@@ -83,8 +83,8 @@ pub fn values_in_paths(pattern: &str, dataset: &Dataset, split: Split) -> Result
     let images = paths(dataset, split);
     let value = |path: &str| Some(regex.captures(path)?.get(1)?.as_str().to_owned());
     let values: ImageValues =
-        images.keys().filter_map(|path| Some(((*path).to_owned(), value(path)?))).collect();
-    match images.keys().find(|path| !values.contains_key(**path)) {
+        images.iter().filter_map(|path| Some(((*path).to_owned(), value(path)?))).collect();
+    match images.iter().find(|path| !values.contains_key(**path)) {
         None => Ok(values),
         Some(first) => {
             let (missing, all) = (images.len() - values.len(), images.len());
@@ -103,7 +103,7 @@ pub fn values_in_paths(pattern: &str, dataset: &Dataset, split: Split) -> Result
 pub fn mask_files(folder: &Path, dataset: &Dataset, split: Split) -> Result<BTreeMap<String, PathBuf>> {
     let images = paths(dataset, split);
     let (mut masks, mut missing) = (BTreeMap::new(), Vec::new());
-    for path in images.keys() {
+    for path in images.iter() {
         let mut files = masks_of(folder, path);
         if let (true, Some(shorter)) = (files.is_empty(), without_images(path)) {
             files = masks_of(folder, &shorter);
@@ -153,9 +153,9 @@ fn masks_of(folder: &Path, path: &str) -> Vec<PathBuf> {
     }
 }
 
-/// The paths of a split's images, each by itself.
-fn paths(dataset: &Dataset, split: Split) -> BTreeMap<&str, &str> {
-    let path = |sample: usize| (dataset.samples[sample].path.as_str(), dataset.samples[sample].path.as_str());
+/// The paths of a split's images.
+fn paths(dataset: &Dataset, split: Split) -> BTreeSet<&str> {
+    let path = |sample: usize| dataset.samples[sample].path.as_str();
     dataset.split(split).into_iter().map(path).collect()
 }
 

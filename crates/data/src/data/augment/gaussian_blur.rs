@@ -4,7 +4,7 @@
 
 use image::RgbImage;
 
-use crate::data::image::{PixelData, Raster, Region};
+use crate::data::image::{PixelData, Raster};
 use crate::pipeline::GaussianBlur;
 use crate::random::Stream;
 
@@ -43,8 +43,7 @@ impl BlurDraw {
     /// As [`BlurDraw::apply`], for pixels of any depth and number of channels, without rounding.
     pub fn apply_to_raster(&self, raster: Raster) -> Raster {
         let Raster { width, height, channels, .. } = raster;
-        let samples = raster.floats(Region::whole((width, height)));
-        let samples = self.blurred(&samples, [width as usize, height as usize], channels);
+        let samples = self.blurred(&raster.into_floats(), [width as usize, height as usize], channels);
         Raster { width, height, channels, samples: PixelData::F32(samples) }
     }
 

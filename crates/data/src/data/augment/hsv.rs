@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use super::photometric_float;
-use crate::data::image::{PixelData, Raster, Region};
+use crate::data::image::{PixelData, Raster};
 use crate::pipeline::Hsv;
 use crate::random::Stream;
 
@@ -40,10 +40,7 @@ impl HsvChange {
     /// hue and saturation, the value scales all channels; only RGB images have the other two.
     pub fn apply_to_raster(&self, raster: Raster) -> Raster {
         let Raster { width, height, channels, .. } = raster;
-        let mut samples = match raster.samples {
-            PixelData::F32(samples) => samples,
-            _ => raster.floats(Region::whole((width, height))),
-        };
+        let mut samples = raster.into_floats();
         let value = self.value as f32;
         if channels == 3 && (self.hue, self.saturation) != (0.0, 1.0) {
             let (turn, saturation) = ((self.hue / 180.0) as f32, self.saturation as f32);

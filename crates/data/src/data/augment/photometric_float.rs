@@ -3,7 +3,7 @@
 //! Results are clipped to [0, 1], as there. Contrast takes the mean luma of RGB, and of other numbers of channels the
 //! mean of all values.
 
-use crate::data::image::{PixelData, Raster, Region};
+use crate::data::image::{PixelData, Raster};
 
 /// The luma of torchvision's `rgb_to_grayscale`.
 const LUMA: [f32; 3] = [0.2989, 0.587, 0.114];
@@ -29,7 +29,7 @@ pub fn saturation(raster: &mut Raster, factor: f32) {
 /// Sets all channels to the luma of RGB.
 pub fn grayscale(raster: Raster) -> Raster {
     let Raster { width, height, channels, .. } = raster;
-    let mut samples = raster.floats(Region::whole((width, height)));
+    let mut samples = raster.into_floats();
     for pixel in samples.chunks_exact_mut(channels) {
         let grey = grey(pixel);
         pixel.fill(grey);

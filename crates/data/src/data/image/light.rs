@@ -47,14 +47,7 @@ impl StoredPixels {
     /// # Errors
     /// Another number of channels, or a range that its samples cannot have.
     pub fn values(&self, image: Image) -> Result<(Raster, usize), String> {
-        let raster = match image {
-            Image::Rgb8(image) => {
-                let (width, height) = image.dimensions();
-                Raster { width, height, channels: 3, samples: PixelData::U8(image.into_raw()) }
-            }
-            Image::Other(raster) => raster,
-        };
-        let Raster { width, height, channels: found, samples } = raster;
+        let Raster { width, height, channels: found, samples } = image.into_raster();
         // Grey is shown as three equal channels, as for 8-bit images.
         let repeats = if found == 1 && self.channels == 3 && self.log.is_none() { 3 } else { 1 };
         if found * repeats != self.channels {

@@ -59,6 +59,16 @@ impl Image {
         is_whole.then_some(Self::Other(Raster { width, height, channels, samples: PixelData::U8(samples) }))
     }
 
+    pub fn into_raster(self) -> Raster {
+        match self {
+            Self::Rgb8(image) => {
+                let (width, height) = image.dimensions();
+                Raster { width, height, channels: 3, samples: PixelData::U8(image.into_raw()) }
+            }
+            Self::Other(raster) => raster,
+        }
+    }
+
     /// The image as RGB8, to be looked at: the first three channels, or grey.
     pub fn into_visible(self) -> RgbImage {
         match self {
@@ -158,6 +168,14 @@ impl Raster {
             PixelData::F32(samples) => PixelData::F32(gather(samples, background, channels, pixels)),
         };
         Self { width, height, channels, samples }
+    }
+
+    /// All samples as floats, like [`Raster::floats`]. Those that are floats are not copied.
+    pub fn into_floats(self) -> Vec<f32> {
+        match self.samples {
+            PixelData::F32(samples) => samples,
+            _ => self.floats(Region::whole((self.width, self.height))),
+        }
     }
 
     /// The samples of a region as floats; integers become fractions of their full range.
