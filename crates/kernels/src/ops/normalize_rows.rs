@@ -43,7 +43,7 @@ fn norm<T: Float>(row: &[T]) -> f64 {
     dot(row, row).sqrt()
 }
 
-fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
+pub(super) fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a.widen() * b.widen()).sum()
 }
 

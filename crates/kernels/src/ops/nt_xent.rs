@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::class_loss::SavedGradient;
 use super::float::{Float, by_dtype, tensor, with_slice};
+use super::normalize_rows::dot;
 use super::on_host::{gradient_like, loss_like, on_host};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
@@ -129,17 +130,13 @@ fn row_terms(units: &[f64], width: usize, row: usize, temperature: f64) -> RowTe
 
 impl PairStatistics {
     /// Adds those of other rows.
-    pub fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.rows += other.rows;
         self.loss += other.loss;
         self.matched += other.matched;
         self.squared_distance += other.squared_distance;
         self.closeness += other.closeness;
     }
-}
-
-fn dot(one: &[f64], other: &[f64]) -> f64 {
-    one.iter().zip(other).map(|(a, b)| a * b).sum()
 }
 
 /// NaN stays NaN.

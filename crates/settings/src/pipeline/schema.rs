@@ -57,7 +57,7 @@ struct Defaults {
 }
 
 /// A table whose keys are names that may occur in paths, in `from` and as folders.
-fn named<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+pub(super) fn named<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "minProperties": 1,

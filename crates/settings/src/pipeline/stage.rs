@@ -11,7 +11,7 @@ use super::optimizer::{Group, Optimizer, Unfreeze};
 use super::preset::Preset;
 use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
-use super::subsets::Subsets;
+use super::subsets::{Subset, Subsets};
 use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor, Precision, WarmupStart};
 
 /// One step of the experiment. Stages form a graph through `from`.
@@ -211,7 +211,7 @@ pub struct Evaluate {
     /// Subsets of the images or objects, by name, whose scores are reported apart: by a tag of the image, a part of its
     /// path, the size of objects, their mark as difficult, or masks such as shadows.
     #[serde(default, skip_serializing_if = "Subsets::is_empty")]
-    #[schemars(schema_with = "super::subsets::schema")]
+    #[schemars(schema_with = "super::schema::named::<Subset>")]
     pub subsets: Subsets,
     /// Side length of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The subsets of an evaluation, by name.
@@ -98,14 +98,4 @@ impl Subset {
             Self::Difficult(_) | Self::Size(_) | Self::Mask(_) => true,
         }
     }
-}
-
-/// A table of subsets. A name may occur in paths.
-pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "minProperties": 1,
-        "propertyNames": { "pattern": "^[A-Za-z][A-Za-z0-9_-]*$" },
-        "additionalProperties": generator.subschema_for::<Subset>(),
-    })
 }
