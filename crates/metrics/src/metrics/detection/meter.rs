@@ -114,16 +114,26 @@ impl DetectionMetrics {
 
     /// The results, with the classes' names in order.
     pub fn finish(&self, names: &[String]) -> Result<DetectionScores> {
-        self.finish_at(names, self.curves().best_point())
+        let curves = self.curves();
+        self.scores(names, &curves, curves.best_point())
     }
 
     /// The same with precision, recall and F1 at another point of the curves, such as the best one of more images.
     pub fn finish_at(&self, names: &[String], point: Option<usize>) -> Result<DetectionScores> {
+        self.scores(names, &self.curves(), point)
+    }
+
+    fn scores(
+        &self,
+        names: &[String],
+        curves: &DetectionCurves,
+        point: Option<usize>,
+    ) -> Result<DetectionScores> {
         if names.len() != self.classes.len() {
             let (names, classes) = (names.len(), self.classes.len());
             return Err(Error::failed(format!("{names} names for {classes} classes")));
         }
-        Ok(DetectionScores::new(self.images, names, &self.classes, &self.averages(), &self.curves(), point))
+        Ok(DetectionScores::new(self.images, names, &self.classes, &self.averages(), curves, point))
     }
 
     pub(super) fn averages(&self) -> Vec<ClassAverages> {

@@ -33,8 +33,6 @@ pub struct ErrorAnalysis {
     images: Vec<ImageErrors>,
     /// Of each class, the number of objects that a model should find.
     objects: Vec<u64>,
-    /// Of each class, the number of objects of [`ErrorKind::Missed`] and [`ErrorKind::FalseNegative`].
-    lost: [Vec<u64>; 2],
     /// By falling score; of equal ones in the order of the images, as in average precision.
     points: Vec<Point>,
 }
@@ -65,21 +63,12 @@ impl ErrorAnalysis {
         let judge = |image: &EvaluatedImage| ImageErrors::of(image.detections, image.truth);
         let images: Vec<ImageErrors> = images.par_iter().map(judge).collect();
         let mut objects = vec![0; classes];
-        let mut lost = [vec![0; classes], vec![0; classes]];
         for object in images.iter().flat_map(|image| &image.objects) {
-            let class = object.class as usize;
-            objects[class] += 1;
-            lost[0][class] += u64::from(object.is_missed(f64::NEG_INFINITY));
-            lost[1][class] += u64::from(object.is_unfound(f64::NEG_INFINITY));
+            objects[object.class as usize] += 1;
         }
         let mut points: Vec<Point> = images.iter().flat_map(points).collect();
         points.sort_by(|a, b| by_score(a.score, b.score));
-        Ok(Self { images, objects, lost, points })
-    }
-
-    /// The judged images, in their order.
-    pub fn images(&self) -> &[ImageErrors] {
-        &self.images
+        Ok(Self { images, objects, points })
     }
 
     /// Numbers and costs of all types, over all classes and of each, with the classes' names in order. Detections from
@@ -92,10 +81,10 @@ impl ErrorAnalysis {
         if names.len() != classes {
             return Err(Error::bug(format!("{} names for {classes} classes", names.len())));
         }
-        let measured = self.average_precisions(None);
-        let fixed: Vec<Vec<Option<f64>>> =
-            ErrorKind::ALL.par_iter().map(|kind| self.average_precisions(Some(*kind))).collect();
         let counts = self.counts(f64::NEG_INFINITY);
+        let measured = self.average_precisions(None, &counts);
+        let fixed: Vec<Vec<Option<f64>>> =
+            ErrorKind::ALL.par_iter().map(|kind| self.average_precisions(Some(*kind), &counts)).collect();
         let confident = confidence.map(|confidence| self.counts(confidence));
         let tally = |row: usize, class: Option<usize>| Tally {
             count: total(&counts[row], class),
@@ -152,8 +141,9 @@ impl ErrorAnalysis {
         wrong
     }
 
-    /// The average precision of each class, if the oracle of a type fixed its errors; `None` without objects.
-    fn average_precisions(&self, oracle: Option<ErrorKind>) -> Vec<Option<f64>> {
+    /// The average precision of each class, if the oracle of a type fixed its errors; `None` without objects. `counts` are
+    /// those of all scores.
+    fn average_precisions(&self, oracle: Option<ErrorKind>, counts: &[Vec<u64>]) -> Vec<Option<f64>> {
         let mut ranked: Vec<Vec<(f32, bool)>> = vec![Vec::new(); self.objects.len()];
         for Point { score, class, error, becomes } in &self.points {
             let is_fixed = match (oracle, error) {
@@ -170,8 +160,7 @@ impl ErrorAnalysis {
             }
         }
         let lost = match oracle {
-            Some(ErrorKind::Missed) => Some(&self.lost[0]),
-            Some(ErrorKind::FalseNegative) => Some(&self.lost[1]),
+            Some(kind @ (ErrorKind::Missed | ErrorKind::FalseNegative)) => Some(&counts[kind as usize]),
             _ => None,
         };
         let of_class = |(class, ranked): (usize, Vec<(f32, bool)>)| {

@@ -34,17 +34,16 @@ const COLUMNS: SubsetColumns = SubsetColumns {
 /// Scores by the name of the subset and the value.
 pub type ScoresBySubset = BTreeMap<String, BTreeMap<String, SubsetScores>>;
 
-/// The scores of every subset. `all` are the metrics of all images.
+/// The scores of every subset. `point` is the best one of all images in [`DetectionMetrics::curves`].
 ///
 /// # Errors
 /// A mask cannot be read, or has another size than its image.
 pub fn of_evaluation(
     classes: &[String],
-    all: &DetectionMetrics,
+    point: Option<usize>,
     predictions: &[(&Sample, FoundObjects)],
     subsets: &[Subset],
 ) -> Result<ScoresBySubset> {
-    let point = all.curves().best_point();
     let of_subset = |Subset { name, division }: &Subset| {
         let mut values: BTreeMap<String, Value> = BTreeMap::new();
         let images: Vec<Vec<Part>> =
@@ -205,7 +204,9 @@ mod tests {
         let mut all = DetectionMetrics::new(1);
         all.update(&found.objects, &ground_truth(&sample, found.size)).unwrap();
         let subset = Subset { name: "part".to_owned(), division };
-        let scores = of_evaluation(&["a".to_owned()], &all, &[(&sample, found)], &[subset]).unwrap();
+        let scores =
+            of_evaluation(&["a".to_owned()], all.curves().best_point(), &[(&sample, found)], &[subset])
+                .unwrap();
         let row = |(value, scores): (&String, &SubsetScores)| {
             let SubsetScores { images, instances, ap50, precision, recall, .. } = *scores;
             (value.clone(), images, instances, [ap50, precision, recall])

@@ -12,7 +12,7 @@ use crate::data::{BoxArea, LabelledBox};
 use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
 use crate::metrics::code_paths::{DETECTION_ERRORS, DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION};
-use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings};
+use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings, curve_position};
 use crate::model::Outputs;
 use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_DISTILLATION, DETECTION_LOSS};
 use crate::ops::{self, Deferred, DetectionGains, DistillationGains};
@@ -294,12 +294,13 @@ impl Task for Detection {
         subsets: &[Subset],
     ) -> Result<Analysis> {
         let metrics = meter.metrics.as_ref().ok_or_else(|| Error::bug("scores of a training meter"))?;
-        let confidence = metrics.finish(&self.classes)?.best_confidence;
-        let (errors, files) = errors::of_evaluation(stage, &self.classes, predictions, confidence)?;
+        let point = metrics.curves().best_point();
+        let (errors, files) =
+            errors::of_evaluation(stage, &self.classes, predictions, point.map(curve_position))?;
         let mut analysis = Analysis { files, ..Analysis::default() };
         analysis.fields.insert("errors".to_owned(), json!(errors));
         if !subsets.is_empty() {
-            let scores = subsets::of_evaluation(&self.classes, metrics, predictions, subsets)?;
+            let scores = subsets::of_evaluation(&self.classes, point, predictions, subsets)?;
             analysis.fields.insert("subsets".to_owned(), json!(scores));
             analysis.files.push(subsets::file(&scores));
         }
