@@ -150,4 +150,8 @@ fn timm_gets_its_names_and_its_preprocessing() {
     }
     let files: Vec<_> = std::fs::read_dir(project.path().join("for-timm")).unwrap().collect();
     assert_eq!(files.len(), 3);
+    // What a killed export leaves does not stop the next one.
+    std::fs::write(project.path().join("for-timm/.unfinished-1"), "").unwrap();
+    let output = project.defrost(&["export", "colours", "--format", "timm", "--out", "for-timm"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, Result};
 use crate::pipeline::{Fit, Head, RGB_CHANNELS};
 use crate::run::Predictor;
-use crate::store;
+use crate::store::{self, disk};
 use crate::task::OutputForm;
 use crate::weights::{self, Dialect, TimmNetwork};
 
@@ -45,10 +45,11 @@ impl Predictor {
         let files = [CONFIG, WEIGHTS, README].map(|name| folder.join(name));
         let config = format!("{:#}\n", self.config(network));
         store::write_output(&files[0], config.as_bytes())?;
-        let begun = folder.join(format!(".{WEIGHTS}.part"));
+        let failed = |error| Error::io("write", &files[1], error);
+        let begun = disk::unfinished_file(folder).map_err(failed)?;
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        weights::save(&begun, &self.model.description, &self.state, Dialect::Timm, &metadata)?;
-        fs::rename(&begun, &files[1]).map_err(|error| Error::io("write", &files[1], error))?;
+        weights::save(begun.path(), &self.model.description, &self.state, Dialect::Timm, &metadata)?;
+        begun.persist(&files[1]).map_err(|error| failed(error.error))?;
         store::write_output(&files[2], self.readme(network, folder).as_bytes())?;
         Ok(files.into())
     }
@@ -114,7 +115,9 @@ fn require_own_folder(folder: &Path) -> Result<()> {
     };
     for entry in entries {
         let name = entry.map_err(|error| Error::io("read", folder, error))?.file_name();
-        if ![CONFIG, WEIGHTS, README].iter().any(|own| name == **own) {
+        let is_own = [CONFIG, WEIGHTS, README].iter().any(|own| name == **own);
+        // An export that was killed leaves a file.
+        if !is_own && !name.to_string_lossy().starts_with(disk::UNFINISHED) {
             let other = folder.join(name);
             return Err(Error::usage(format!("`{}` is not of an earlier export", other.display()))
                 .hint("name a new or empty folder, so that no file of yours is overwritten"));
