@@ -90,7 +90,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             console.warn(format!("no images are drawn: {error}"));
             Vec::new()
         });
-        document["files"] = json!(write(folder, &overlay, &document, &sheets, &previous)?);
+        write(folder, &overlay, &mut document, &sheets, &previous)?;
         console.say(format!("written to {}", shown(folder.display())));
     }
     if console.json() {
@@ -102,10 +102,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 fn write(
     folder: &std::path::Path,
     overlay: &RunComparison,
-    document: &serde_json::Value,
+    document: &mut serde_json::Value,
     sheets: &[ComparedSheet],
     previous: &[PathBuf],
-) -> Result<Vec<PathBuf>> {
+) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let mut figures = Vec::new();
@@ -132,11 +132,9 @@ fn write(
     files.extend(sheets.iter().map(|sheet| (sheet.name.clone(), sheet.jpeg.clone())));
     files.push(("compare.html".to_owned(), page.into_bytes()));
     files.push(("compare.csv".to_owned(), report::comparison_csv(overlay).into_bytes()));
-    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).chain([DOCUMENT]).collect();
-    let mut document = document.clone();
-    document["files"] = json!(names.iter().map(|name| folder.join(name)).collect::<Vec<_>>());
-    files.push((DOCUMENT.to_owned(), format!("{document:#}\n").into_bytes()));
-    let written: Vec<PathBuf> = files.iter().map(|(name, _)| folder.join(name)).collect();
+    let names = files.iter().map(|(name, _)| name.as_str()).chain([DOCUMENT]);
+    let written: Vec<PathBuf> = names.map(|name| folder.join(name)).collect();
+    document["files"] = json!(written);
     if let Some(other) = written.iter().find(|path| path.exists() && !previous.contains(path)) {
         return Err(Error::usage(format!(
             "`{}` exists, and is not of an earlier comparison",
@@ -145,9 +143,10 @@ fn write(
         .hint("name a new or empty folder, so that no file of yours is overwritten"));
     }
     // The list comes first and last, so that the next comparison knows what is its own.
-    let document = files.pop().expect("there are files");
-    let listed = |document: &[u8]| store::write_output(&folder.join(DOCUMENT), document);
-    listed(format!("{:#}\n", json!({ "files": written })).as_bytes())?;
+    let listed = |document: &serde_json::Value| {
+        store::write_output(&folder.join(DOCUMENT), format!("{document:#}\n").as_bytes())
+    };
+    listed(&json!({ "files": written }))?;
     for path in previous.iter().filter(|path| !written.contains(path)) {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -159,8 +158,8 @@ fn write(
     for ((_, bytes), path) in files.iter().zip(&written) {
         store::write_output(path, bytes)?;
     }
-    listed(&document.1)?;
-    Ok(written)
+    listed(document)?;
+    Ok(())
 }
 
 const DOCUMENT: &str = "compare.json";

@@ -19,7 +19,7 @@ use crate::digest::differences;
 use crate::error::{Error, Result};
 use crate::metrics::{Metric, TaskMetrics};
 use crate::pipeline::run_label;
-use crate::pipeline::suggest::{closest, list};
+use crate::pipeline::suggest::{closest, help};
 use crate::report::{ComparedRun, Heading, MetricSplit, ReportData, RunComparison, RunGroup, StageReport};
 use crate::task;
 
@@ -141,11 +141,9 @@ fn evaluation(runs: &[RunDirectory], name: Option<&str>) -> Result<Option<String
         return Ok(Some(name.to_owned()));
     }
     let error = Error::usage(format!("--stage: no run has an evaluate stage `{name}`"));
-    Err(match (closest(name, names()), stages.is_empty()) {
-        (Some(stage), _) => error.hint(format!("did you mean `{stage}`?")),
-        (None, true) => error.hint("add a stage with `kind = \"evaluate\"` to the pipelines"),
-        (None, false) => error.hint(format!("they have: {}", list(names()))),
-    })
+    let help = help(name, "they have", names());
+    Err(error
+        .hint(help.unwrap_or_else(|| "add a stage with `kind = \"evaluate\"` to the pipelines".to_owned())))
 }
 
 /// The label of a row: written whole, or without the name of its setting (`resnet50` of `arch=resnet50`).
@@ -171,9 +169,9 @@ fn known_label(comparison: &RunComparison, label: &str) -> Result<String> {
         return Ok(found.to_owned());
     }
     let error = Error::usage(format!("--baseline: no row has the label `{label}`"));
-    Err(match closest(label, labels()) {
-        Some(known) => error.hint(format!("did you mean `{known}`?")),
-        None => error.hint(format!("the rows are: {}", list(labels()))),
+    Err(match help(label, "the rows are", labels()) {
+        Some(help) => error.hint(help),
+        None => error,
     })
 }
 
@@ -238,16 +236,14 @@ fn read(
     });
     let curve = curve_metric(&report);
     let points = curve.map(|metric| points(&report, metric)).unwrap_or_default();
+    let mut evaluations = measures::evaluations(run, &record, &report)?;
+    let curve_points = curve.map(|metric| (metric, &points[..]));
     let measured: Vec<Measured> = report
         .stages
         .iter()
         .flat_map(validated)
-        .chain(measures(run, &record, &report, costs, curve.map(|metric| (metric, &points[..])))?)
+        .chain(measures(run, &record, &report, costs, &evaluations, curve_points))
         .collect();
-    let evaluation = match evaluation.filter(|name| run.stage(name).join("metrics.json").is_file()) {
-        Some(name) => measures::evaluation(run, &record, name)?,
-        None => None,
-    };
     Ok(LoadedRun {
         alike: json!({ "settings": alike, "inputs": inputs }),
         parameters,
@@ -264,7 +260,7 @@ fn read(
             parts: measured.iter().map(|number| (number.key.clone(), number.part)).collect(),
             headings: measured.into_iter().filter_map(|number| Some((number.key, number.heading?))).collect(),
             curve: points,
-            evaluation,
+            evaluation: evaluation.and_then(|name| evaluations.remove(name)),
         },
         settings,
         curve,

@@ -67,8 +67,15 @@ impl<'a> StageFiles<'a> {
     /// # Errors
     /// It is missing, or has an unexpected format.
     pub fn json<T: for<'de> Deserialize<'de>>(&self, file: &str) -> Result<T> {
-        let text = self.text(file)?.ok_or_else(|| unreadable(&self.place(file), "it is missing"))?;
-        parse_json(&text, &self.place(file))
+        self.optional_json(file)?.ok_or_else(|| unreadable(&self.place(file), "it is missing"))
+    }
+
+    /// The same; `None` if the file is missing.
+    ///
+    /// # Errors
+    /// It has an unexpected format.
+    pub fn optional_json<T: for<'de> Deserialize<'de>>(&self, file: &str) -> Result<Option<T>> {
+        self.text(file)?.map(|text| parse_json(&text, &self.place(file))).transpose()
     }
 
     /// A table that `read` parses, such as `roc.csv`; the default if the file is missing.

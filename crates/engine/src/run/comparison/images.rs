@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::data::{LARGEST_IMAGE, Transform};
+use crate::data::Transform;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::pipeline::ImageSettings;
-use crate::regular_file;
 use crate::report::{
     ComparedImage, ComparedImages, ImageAnswer, ImageRow, RunComparison, StageFiles, comparison_sheet, jpeg,
 };
+use crate::run::predict::encoded;
 use crate::run::{RunDirectory, read_events};
 use crate::task;
 
@@ -131,11 +131,8 @@ fn most_different(columns: &[Column]) -> Vec<&str> {
 
 fn row(file: &str, columns: &[Column], root: &Path, transform: &Transform) -> Result<ImageRow> {
     let path = root.join(file);
-    let bytes = regular_file::read(&path, LARGEST_IMAGE).map_err(|refused| {
-        Error::io("read", &path, refused.into())
-            .as_usage()
-            .hint("name the folder of the data set with `--images DIR`")
-    })?;
+    let bytes =
+        encoded(&path).map_err(|error| error.hint("name the folder of the data set with `--images DIR`"))?;
     let of = |column: &Column| column.images.images.get(file).cloned();
     let picture = transform
         .reader()

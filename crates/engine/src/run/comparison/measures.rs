@@ -1,6 +1,8 @@
 //! The numbers of a run beyond the validation scores of its epochs: those of evaluations, their gaps, and what the run
 //! costs.
 
+use std::collections::BTreeMap;
+
 use super::costs::Costs;
 use crate::error::Result;
 use crate::metrics::{Direction, Metric};
@@ -34,14 +36,15 @@ pub(super) fn measures(
     record: &RunRecord,
     report: &ReportData,
     costs: &Costs,
+    evaluations: &BTreeMap<String, ComparedEvaluation>,
     curve: Option<Curve>,
-) -> Result<Vec<Measured>> {
+) -> Vec<Measured> {
     let mut all = Vec::new();
-    for stage in report.stages.iter().filter(|stage| stage.kind == "evaluate" && stage.evaluation.is_some()) {
+    for stage in finished_evaluations(report) {
         all.extend(of_evaluation(run, stage));
         let part = MetricSplit::named(stage.settings["split"].as_str());
-        let evaluation = evaluation(run, record, &stage.name)?.unwrap_or_default();
-        all.extend(evaluation.numbers.into_iter().map(|number| of_number(stage, number, part)));
+        let numbers = evaluations.get(&stage.name).into_iter().flat_map(|evaluation| &evaluation.numbers);
+        all.extend(numbers.map(|number| of_number(stage, number, part)));
     }
     all.extend(gaps(report, &all));
     all.extend(of_cost(run, record, report, costs));
@@ -50,18 +53,28 @@ pub(super) fn measures(
             .and_then(epochs_to_learn)
             .map(|epochs| cost("epochs_to_90", "epochs to 90 %".to_owned(), epochs, Unit::Count, false)),
     );
-    Ok(all)
+    all
 }
 
-/// What the task of a finished evaluation shows in comparisons.
-pub(super) fn evaluation(
+/// What their tasks show of the finished evaluations in comparisons, by stage.
+pub(super) fn evaluations(
     run: &RunDirectory,
     record: &RunRecord,
-    name: &str,
-) -> Result<Option<ComparedEvaluation>> {
-    let stage = record.stage(name);
-    let task = stage.and_then(|stage| task::of_stage(&stage.kind, &stage.document));
-    task.map(|task| (task.compared)(&StageFiles::new(run.path(), name))).transpose()
+    report: &ReportData,
+) -> Result<BTreeMap<String, ComparedEvaluation>> {
+    let mut evaluations = BTreeMap::new();
+    for StageReport { name, .. } in finished_evaluations(report) {
+        let stage = record.stage(name);
+        let Some(task) = stage.and_then(|stage| task::of_stage(&stage.kind, &stage.document)) else {
+            continue;
+        };
+        evaluations.insert(name.clone(), (task.compared)(&StageFiles::new(run.path(), name))?);
+    }
+    Ok(evaluations)
+}
+
+fn finished_evaluations(report: &ReportData) -> impl Iterator<Item = &StageReport> {
+    report.stages.iter().filter(|stage| stage.kind == "evaluate" && stage.evaluation.is_some())
 }
 
 /// The numbers in an evaluation's `metrics.json`, without lists.
@@ -79,10 +92,10 @@ fn of_evaluation(run: &RunDirectory, stage: &StageReport) -> Vec<Measured> {
     results(run, &stage.name).into_iter().map(measured).collect()
 }
 
-fn of_number(stage: &StageReport, number: ComparedNumber, part: MetricSplit) -> Measured {
+fn of_number(stage: &StageReport, number: &ComparedNumber, part: MetricSplit) -> Measured {
     let ComparedNumber { name, value, unit, better } = number;
-    let heading = number_heading(format!("{} {}", stage.name, name.replace('_', " ")), unit, better);
-    Measured { key: format!("{}/{name}", stage.name), value, part, heading: Some(heading) }
+    let heading = number_heading(format!("{} {}", stage.name, name.replace('_', " ")), *unit, *better);
+    Measured { key: format!("{}/{name}", stage.name), value: *value, part, heading: Some(heading) }
 }
 
 /// A column that is shown when it is asked for.

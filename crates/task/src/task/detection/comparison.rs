@@ -126,10 +126,9 @@ pub fn images(files: &StageFiles) -> Result<ComparedImages> {
     let classes: Vec<String> = scores.classes.iter().map(|class| class.class.clone()).collect();
     let threshold = scores.best_confidence.unwrap_or(f64::from(NmsSettings::PREDICTION.confidence));
     // Evaluations of earlier versions have no such file.
-    if files.text(GROUND_TRUTH)?.is_none() {
+    let Some(truth) = files.optional_json::<CocoTruth>(GROUND_TRUTH)? else {
         return Ok(ComparedImages::default());
-    }
-    let truth: CocoTruth = files.json(GROUND_TRUTH)?;
+    };
     let mut objects: BTreeMap<u64, Vec<GroundTruth>> = BTreeMap::new();
     for object in truth.annotations {
         objects.entry(object.image_id).or_default().push(object.ground_truth());
