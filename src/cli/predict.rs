@@ -1,10 +1,14 @@
 //! `defrost predict`: predicts the classes of images, or the objects in them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use defrost::run::{DrawnFiles, PredictionFolder, Predictions, Predictor, PredictorUse, image_files};
-use defrost::task::BoxThresholds;
+use defrost::run::{
+    ClassThreshold, DrawnFiles, PredictionFolder, Predictions, Predictor, PredictorUse, decisions,
+    evaluated_checkpoint, image_files,
+};
+use defrost::task::{BoxThresholds, Decisions};
 use defrost::{Error, Result, device, sanitize};
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -15,6 +19,8 @@ use super::{Console, RunsOptions};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   defrost predict turtles photo.jpg
+  defrost predict defects photos/ --threshold scratch=0.3
+  defrost predict defects photos/ --decisions test --out found
   defrost predict streets photos/ --out found --confidence 0.5")]
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
@@ -32,6 +38,14 @@ pub struct Args {
     /// Defaults to 0.7
     #[arg(long, value_name = "IOU", value_parser = fraction)]
     iou: Option<f64>,
+    /// Predict a class from this probability on. Without a class, the threshold is for all. A class whose threshold is
+    /// reached is predicted before all others; if none is reached and all have one, no class is predicted
+    #[arg(long, value_name = "[CLASS=]PROBABILITY", value_parser = class_threshold)]
+    threshold: Vec<ClassThreshold>,
+    /// Use the thresholds and the temperature that this evaluate stage has fitted on validation images, with the weights
+    /// that it evaluates
+    #[arg(long, value_name = "STAGE")]
+    decisions: Option<String>,
     /// Stage whose weights to use, such as `frozen@best`. Defaults to the last train stage of the run
     #[arg(long)]
     stage: Option<String>,
@@ -45,9 +59,13 @@ pub struct Args {
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let choice = device::choose(&args.device)?;
     let run = args.runs.resolve(&args.run, console)?;
-    let predictor = Predictor::open(&run, args.stage.as_deref(), PredictorUse::Classes, choice)?;
+    let evaluation = args.decisions.as_deref();
+    let evaluated = evaluation.map(|name| evaluated_checkpoint(&run, name)).transpose()?;
+    let stage = args.stage.as_deref().or(evaluated.as_deref());
+    let predictor = Predictor::open(&run, stage, PredictorUse::Classes, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
-    let mut predictions = predictor.predictions(args.thresholds())?;
+    let decisions = decisions(&run, &predictor, evaluation, &args.threshold)?;
+    let mut predictions = predictor.predictions(args.thresholds(), decisions.clone())?;
     let mut files = image_files(&args.images)?;
     let mut folder = args.out.as_deref().map(|out| open(out, &mut files, console)).transpose()?;
     let names = match &mut folder {
@@ -75,6 +93,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let document = Document {
         run_dir: run.path().display().to_string(),
         checkpoint: &predictor.checkpoint,
+        temperature: decisions.temperature,
+        thresholds: named(&predictor.classes, &decisions),
         predictions: Entries { predictions: &predictions, drawn: &drawn },
         errors: errors.iter().map(|error| error.message.as_str()).collect(),
         out: args.out.as_ref().map(|out| out.display().to_string()),
@@ -99,6 +119,22 @@ impl Args {
         let given = self.confidence.is_some() || self.iou.is_some();
         given.then(|| BoxThresholds { confidence, iou: self.iou.unwrap_or(usual.iou) })
     }
+}
+
+/// The thresholds of the classes that have one.
+fn named<'a>(classes: &'a [String], decisions: &Decisions) -> BTreeMap<&'a str, Option<f64>> {
+    let named = classes.iter().zip(&decisions.thresholds);
+    let finite = |threshold: f64| Some(threshold).filter(|threshold| threshold.is_finite());
+    named.filter_map(|(class, threshold)| Some((class.as_str(), finite((*threshold)?)))).collect()
+}
+
+/// A threshold, with or without a class.
+fn class_threshold(text: &str) -> Result<ClassThreshold, String> {
+    let (class, number) = match text.rsplit_once('=') {
+        Some((class, number)) => (Some(class.to_owned()), number),
+        None => (None, text),
+    };
+    Ok(ClassThreshold { class, threshold: fraction(number)? })
 }
 
 /// A number from 0 to 1.
@@ -135,6 +171,11 @@ fn open(out: &Path, files: &mut Vec<PathBuf>, console: &Console) -> Result<Predi
 struct Document<'a> {
     run_dir: String,
     checkpoint: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    /// By class; `null` of a class that is never predicted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    thresholds: BTreeMap<&'a str, Option<f64>>,
     predictions: Entries<'a>,
     errors: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -48,6 +48,7 @@ mod support;
 mod synthetic;
 mod tables;
 mod tensorboard;
+mod thresholds;
 mod transfer;
 mod typed;
 mod unfreeze;

@@ -99,6 +99,8 @@ const ADDITIONS: &[Addition] = &[
             // Two tasks have it.
             "metrics/classification.rs",
             "metrics/multi_label.rs",
+            // Only of a metric with a confidence interval.
+            "metrics/probabilities/intervals.rs",
             "task/classification/report.rs",
             "task/classification/task.rs",
             "task/multi_label/report.rs",

@@ -16,6 +16,9 @@ use defrost::data::{
 use defrost::digest::{Digest, Hasher};
 use defrost::features::{self, FeatureLookup, FeatureStore};
 use defrost::freeze::ParameterTable;
+use defrost::metrics::probabilities::{
+    Calibration, LabelledProbabilities, ThresholdRule, Truths, fit_temperature,
+};
 use defrost::metrics::{
     self, ClassificationMetrics, Embeddings, IdentificationMetrics, MeanProbabilities, MultiLabelMetrics,
     Scores, Similarities, detection,
@@ -176,6 +179,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (metrics::code_paths::CLASSIFICATION, classification),
     (metrics::code_paths::ABSENT_CLASSES, absent_classes),
     (metrics::code_paths::MULTI_LABEL, multi_label),
+    (metrics::code_paths::PROBABILITIES, probabilities),
     (metrics::code_paths::ENSEMBLE, ensemble),
     (metrics::code_paths::VERIFICATION, verification),
     (metrics::code_paths::IDENTIFICATION, identification),
@@ -183,6 +187,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (report::code_paths::RECOGNITION_PICTURES, recognition_pictures),
     (report::code_paths::BOX_PICTURES, box_pictures),
     (report::code_paths::ERROR_PICTURES, error_pictures),
+    (report::code_paths::PROBABILITY_PICTURES, probability_pictures),
     (report::code_paths::TEXT_CELLS, || {
         let names = ["ant", "-1", "=1", "+a", "@b", "'=1", "\tc"].map(defrost::csv_cells::text);
         Digest::of(names.join("|").as_bytes()).to_string()
@@ -1265,6 +1270,75 @@ fn multi_label() -> String {
     digest_of(serde_json::to_string(&found).unwrap() + &report::labels_csv(&found))
 }
 
+/// Probabilities of one class each, and of several labels.
+fn labelled_probabilities() -> [LabelledProbabilities; 2] {
+    let scores: Vec<f32> = numbers("probabilities", 60 * 3).iter().map(|x| 0.5 + 0.49 * x).collect();
+    let classes = (0..60).map(|image| image % 3).collect();
+    let labels = numbers("truths", 60 * 3).iter().map(|x| *x > 0.3).collect();
+    [Truths::Classes(classes), Truths::Labels(labels)]
+        .map(|truths| LabelledProbabilities::new(3, scores.clone(), truths).unwrap())
+}
+
+fn probabilities() -> String {
+    let groups: Vec<usize> = (0..60).map(|image| image / 2).collect();
+    let text = |images: &LabelledProbabilities| {
+        let temperature = fit_temperature(images);
+        let calibrations = [images, &images.tempered(temperature)].map(Calibration::of);
+        let ranked: Vec<String> = (0..3)
+            .map(|class| {
+                let ranking = images.ranking(class);
+                let rules = [
+                    ThresholdRule::BestF1,
+                    ThresholdRule::Youden,
+                    ThresholdRule::Specificity(0.9),
+                    ThresholdRule::Sensitivity(0.9),
+                ];
+                let decisions = rules.map(|rule| ranking.decisions(ranking.threshold(rule)));
+                let scores = [ranking.auc(), ranking.sensitivity_at(0.9)];
+                format!(
+                    "{scores:?} {} {decisions:?} {:?}",
+                    ranking.average_precision(),
+                    ranking.curves(&[0.1])
+                )
+            })
+            .collect();
+        let intervals = metrics::probabilities::intervals(images, &groups);
+        format!("{temperature} {calibrations:?} {ranked:?} {intervals:?}")
+    };
+    digest_of(labelled_probabilities().each_ref().map(text).join(" "))
+}
+
+fn probability_pictures() -> String {
+    let mut hasher = Hasher::default();
+    let [predicted, calibrated] = labelled_probabilities().map(|images| Calibration::of(&images));
+    let x = [0.0, 0.5, 1.0];
+    let curve = report::ClassCurve { class: "car".to_owned(), values: x.to_vec(), number: "0.5".to_owned() };
+    let curves = report::ClassCurves {
+        heading: "ROC",
+        x_title: "false positive rate",
+        y_title: "sensitivity",
+        x: &x,
+        mean: &x,
+        mean_number: "0.5",
+        mark: None,
+        chance: Some([[0.0, 0.0], [1.0, 1.0]]),
+        classes: &[curve.clone(), curve],
+    };
+    let pictures = [
+        report::class_curves("title", &curves),
+        report::reliability_diagram("title", &predicted, None),
+        report::reliability_diagram("title", &predicted, Some(&calibrated)),
+    ];
+    for picture in pictures {
+        hasher.update(picture.document().as_bytes());
+        hasher.update(&report::png(&picture).unwrap());
+    }
+    hasher.update(report::reliability_csv(&predicted, Some(&calibrated)).as_bytes());
+    let row = ("=car".to_owned(), Some(0.25), [0.5; 4], [0.75; 4]);
+    hasher.update(report::thresholds_csv(std::iter::once(row)).as_bytes());
+    hasher.finish().to_string()
+}
+
 fn ensemble() -> String {
     let mut mean = MeanProbabilities::default();
     for model in ["one", "another", "a third"] {
@@ -1404,6 +1478,7 @@ fn box_pictures() -> String {
             mean: &mean,
             mean_number: "0.7 at 0.25",
             mark: Some([0.25, 0.7]),
+            chance: None,
             classes: &curves,
         },
     );

@@ -2,5 +2,5 @@
 
 pub mod metrics;
 
-use defrost_base::{code_path, error};
+use defrost_base::{code_path, error, random};
 use defrost_kernels::ops;

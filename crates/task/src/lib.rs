@@ -4,7 +4,7 @@ pub mod task;
 
 #[cfg(test)]
 use defrost_base::random;
-use defrost_base::{code_path, digest, error, sanitize};
+use defrost_base::{code_path, csv_cells, digest, error, sanitize};
 use defrost_data::data;
 use defrost_kernels::{autograd, ops};
 use defrost_metrics::metrics;

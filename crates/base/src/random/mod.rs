@@ -28,6 +28,8 @@ pub enum Purpose {
     Recolor = 14,
     /// The random changes of an image's second view.
     SecondView = 15,
+    /// The images of a sample for confidence intervals.
+    Bootstrap = 16,
 }
 
 /// An endless stream of draws, addressed by its key.

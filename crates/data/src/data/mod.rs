@@ -49,6 +49,7 @@ pub use pairs::read_pairs;
 pub use source::{
     DataFormat, LABELS_BETWEEN, data_format, images_below, is_image, part_folders, written_folders,
 };
+pub use split::image_groups;
 pub use subset_values::{ImageValues, mask_files, read_image_values, values_in_paths};
 pub use summary::{BoxSummary, ClassSummary, DatasetSummary, Duplicate, Duplicates, SplitSummary};
 pub use transform::{FitMode, PreparedImage, Scratch, Transform};

@@ -7,7 +7,7 @@
 
 use regex::{Regex, RegexBuilder};
 
-use super::Split;
+use super::{Dataset, Split};
 use crate::pipeline;
 use crate::{Error, Result};
 
@@ -102,6 +102,15 @@ pub fn keys(paths: &[String], group: Option<&str>) -> Result<Vec<String>> {
         ))
         .hint("make the expression match every path; of `(…)|(…)` only the first capture group is used")),
     }
+}
+
+/// The name of the group of each image of a data set. `group` is the expression that split the images.
+///
+/// # Errors
+/// As [`keys`].
+pub fn image_groups(dataset: &Dataset, group: &str) -> Result<Vec<String>> {
+    let paths: Vec<String> = dataset.samples.iter().map(|sample| sample.path.clone()).collect();
+    keys(&paths, Some(group))
 }
 
 fn group_regex(expression: &str) -> Result<Regex> {

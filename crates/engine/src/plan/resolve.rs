@@ -13,7 +13,7 @@ use crate::pipeline::{
 };
 use crate::regular_file;
 use crate::stage::{EnsembleMember, EvaluateStage, InitWeightsStage, ModelSpec, Preprocess, ResolvedStage};
-use crate::task::RecognitionSpec;
+use crate::task::{Fits, RecognitionSpec};
 
 /// How much of the disk planning may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +179,10 @@ impl Resolver<'_> {
                             split: evaluate.split,
                             recognition,
                             subsets,
+                            fits: Fits {
+                                thresholds: evaluate.thresholds.clone(),
+                                calibration: evaluate.calibration.clone(),
+                            },
                         }),
                         dataset,
                     ),

@@ -44,7 +44,10 @@ impl Resolver<'_> {
         recognition: Option<&RecognitionSpec>,
         dataset: Option<&Dataset>,
     ) -> Option<()> {
-        let parts = recognition.map_or_else(|| vec![evaluate.split], |asked| asked.parts(evaluate.split));
+        let mut parts = recognition.map_or_else(|| vec![evaluate.split], |asked| asked.parts(evaluate.split));
+        if evaluate.thresholds.is_some() || evaluate.calibration.is_some() {
+            parts.push(Split::Validation);
+        }
         let empty = parts.into_iter().find(|part| dataset.is_some_and(|data| data.split(*part).is_empty()));
         let Some(empty) = empty else { return Some(()) };
         let message = format!("the {} split has no images to evaluate on", empty.name());

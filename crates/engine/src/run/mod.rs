@@ -6,6 +6,7 @@
 
 mod already_complete;
 mod comparison;
+mod decisions;
 mod decode_failures;
 mod diff;
 mod directory;
@@ -34,6 +35,7 @@ mod verify;
 
 pub use crate::events::{Event, Fanout, Interrupt, NullObserver, Observer, StageOutcome};
 pub use comparison::{AveragedSettings, CompareOptions, ComparedSheet, compare_runs, compared_sheets};
+pub use decisions::{ClassThreshold, decisions, evaluated_checkpoint};
 pub use diff::{RunDiff, diff};
 pub use directory::{RunDirectory, RunState};
 pub use embed::{EmbeddedFiles, image_files};

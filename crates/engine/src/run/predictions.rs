@@ -9,7 +9,7 @@ use crate::device::to_device;
 use crate::error::{Error, Result};
 use crate::model::Pass;
 use crate::report::{self, ImageBoxes};
-use crate::task::{Annotations, BoxThresholds, NewImages, OutputDescription, TaskFile};
+use crate::task::{Annotations, BoxThresholds, Decisions, NewImages, OutputDescription, TaskFile};
 
 /// Predicts images, and keeps the predictions but not the pictures.
 pub struct Predictions<'p> {
@@ -34,11 +34,15 @@ impl Predictor {
         self.task().kind.finds_boxes()
     }
 
-    /// Predictions of images, of which there are none yet. Thresholds are for models that find objects.
+    /// Predictions of images, of which there are none yet. Thresholds of boxes are for models that find objects.
     ///
     /// # Errors
     /// Thresholds for another model.
-    pub fn predictions(&self, thresholds: Option<BoxThresholds>) -> Result<Predictions<'_>> {
+    pub fn predictions(
+        &self,
+        thresholds: Option<BoxThresholds>,
+        decisions: Decisions,
+    ) -> Result<Predictions<'_>> {
         let task = self.task();
         if thresholds.is_some() && !task.kind.finds_boxes() {
             let shows = task.kind.annotation();
@@ -47,7 +51,7 @@ impl Predictor {
             ))
             .hint("remove `--confidence` and `--iou`: they are for detectors"));
         }
-        let kept = task.new_images(thresholds.unwrap_or_default());
+        let kept = task.new_images(thresholds.unwrap_or_default(), decisions);
         Ok(Predictions { predictor: self, pass: Pass::inference(&self.state), kept })
     }
 }

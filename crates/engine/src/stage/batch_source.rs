@@ -330,20 +330,19 @@ struct CachedFeatures<'a> {
     views: Option<FeatureBatches<'a>>,
 }
 
-/// Passes the batches of an evaluation, as outputs of the frozen layers, to `read`, with their number.
+/// Passes the batches of an evaluation, as outputs of the frozen layers, to `read`.
 pub(super) fn evaluation<T>(
     inputs: &BatchInputs,
     samples: Vec<usize>,
-    read: impl FnOnce(Annotated, usize) -> Result<T>,
+    read: impl FnOnce(Annotated) -> Result<T>,
 ) -> Result<T> {
-    let total = samples.len().div_ceil(INFERENCE_BATCH);
     if let Some(store) = inputs.store() {
         let features = inputs.features(store, None)?;
         if features.complete(&samples, 0)? {
-            return read(features.batches(samples, INFERENCE_BATCH, 0, 0), total);
+            return read(features.batches(samples, INFERENCE_BATCH, 0, 0));
         }
     }
     let images = inputs.plain_images(&BatchInputs::no_memory());
     let epoch = sequential_epoch(samples);
-    read(inputs.frozen.batches(&images, epoch, None, None)?, total)
+    read(inputs.frozen.batches(&images, epoch, None, None)?)
 }

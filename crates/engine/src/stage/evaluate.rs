@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::batch_source::{self, BatchInputs};
 use super::class_coverage;
 use super::examples::ExampleImages;
+use super::frozen_backbone::INFERENCE_BATCH;
 use super::recipe::{
     EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, SubsetRecipe,
     engine,
@@ -22,7 +23,8 @@ use crate::ops;
 use crate::pipeline::Broken;
 use crate::report::code_paths::PICTURES;
 use crate::task::{
-    EvaluatedImages, Evaluation, Evaluator, MeasuredImages, RecognitionSpec, Task, TaskFile, TaskVisitor,
+    EvaluatedImages, Evaluation, Evaluator, Fits, MeasuredImages, RecognitionSpec, Task, TaskFile,
+    TaskVisitor,
 };
 use crate::train::TrainBatch;
 
@@ -35,6 +37,8 @@ pub struct EvaluateStage {
     pub recognition: Option<RecognitionSpec>,
     /// Whose scores are reported apart.
     pub subsets: Vec<SubsetSpec>,
+    /// What is fitted on the validation split.
+    pub fits: Fits,
 }
 
 /// An evaluated model.
@@ -54,7 +58,16 @@ impl EvaluateStage {
 
     /// The splits that are read.
     pub fn parts(&self) -> Vec<Split> {
-        self.recognition.as_ref().map_or_else(|| vec![self.split], |asked| asked.parts(self.split))
+        match &self.recognition {
+            Some(asked) => asked.parts(self.split),
+            None if self.fits.is_empty() => vec![self.split],
+            None => vec![self.split, Split::Validation],
+        }
+    }
+
+    /// The groups of images that are drawn for confidence intervals; `None` if each image is drawn alone.
+    fn group(&self) -> Option<&str> {
+        self.preprocess.0.split.group.as_deref().filter(|_| self.recognition.is_none())
     }
 
     /// The indices of the images that are read, in order.
@@ -76,6 +89,9 @@ impl EvaluateStage {
             ensemble: models().filter(|_| several).collect(),
             images: PreprocessRecipe::of(&self.preprocess),
             recognition: self.recognition.as_ref().map(recognition),
+            thresholds: self.fits.thresholds.as_ref(),
+            calibration: self.fits.calibration.as_ref(),
+            group: self.group(),
             subsets: self
                 .subsets
                 .iter()
@@ -122,9 +138,20 @@ impl EvaluateStage {
         mut evaluator: Box<dyn Evaluator>,
         context: &StageContext,
     ) -> Result<()> {
-        let mut seen = BTreeSet::new();
+        // Images that something is fitted on have batches of their own.
+        let (own, fitted): (Vec<usize>, Vec<usize>) = self
+            .samples(dataset)
+            .into_iter()
+            .partition(|sample| self.recognition.is_some() || dataset.samples[*sample].split == self.split);
+        let batches = |samples: &Vec<usize>| samples.len().div_ceil(INFERENCE_BATCH);
+        let steps = self.members.len() * [&own, &fitted].map(batches).iter().sum::<usize>();
+        let (mut seen, mut position) = (BTreeSet::new(), (0, steps));
         for member in 0..self.members.len() {
-            seen.append(&mut self.for_each_batch(member, dataset, context, evaluator.as_mut())?);
+            for samples in [&own, &fitted].into_iter().filter(|samples| !samples.is_empty()) {
+                let batch = Batched { member, samples, position };
+                seen.append(&mut self.for_each_batch(batch, dataset, context, evaluator.as_mut())?);
+                position.0 += batches(samples);
+            }
         }
         self.publish(dataset, &seen, evaluator, context)?;
         match (&self.members[..], &self.recognition) {
@@ -142,16 +169,23 @@ impl EvaluateStage {
             None => {
                 let upright = self.preprocess.0.exif_orientation;
                 let subsets = self.subsets.iter().map(|subset| subset.subset(upright)).collect();
-                let images = EvaluatedImages { dataset: Arc::clone(dataset), split: self.split, subsets };
+                let groups = self.group().map(|group| data::image_groups(dataset, group)).transpose()?;
+                let images = EvaluatedImages {
+                    dataset: Arc::clone(dataset),
+                    split: self.split,
+                    subsets,
+                    fits: self.fits.clone(),
+                    groups,
+                };
                 self.model_spec().task(None).evaluator(images, self.members.len())
             }
         }
     }
 
-    /// Runs all images through one model. Returns the indices of the readable samples.
+    /// Runs images through one model. Returns the indices of the readable samples.
     fn for_each_batch(
         &self,
-        member: usize,
+        Batched { member, samples, position: (before, total) }: Batched,
         dataset: &Arc<Dataset>,
         context: &StageContext,
         evaluator: &mut dyn Evaluator,
@@ -162,9 +196,8 @@ impl EvaluateStage {
         let mut pass = Pass::inference(&state);
         let material = BatchInputs::of_evaluation(self, member, dataset, &model, &state, context);
         let mut seen = BTreeSet::new();
-        batch_source::evaluation(&material, self.samples(dataset), |batches, total| {
+        batch_source::evaluation(&material, samples.clone(), |batches| {
             let mut pace = StepTimer::new((context.clock)());
-            let (before, total) = (member * total, self.members.len() * total);
             for batch in batches {
                 context.interrupt.check()?;
                 let TrainBatch { input, index, targets: annotations, samples, .. } = batch?;
@@ -206,6 +239,14 @@ impl EvaluateStage {
         context.write("metrics.json", pretty(&document))?;
         context.write_all(&files)
     }
+}
+
+/// Images to run through a model.
+struct Batched<'a> {
+    member: usize,
+    samples: &'a Vec<usize>,
+    /// The number of batches before these, and of all.
+    position: (usize, usize),
 }
 
 /// Draws examples of the evaluation of one model.

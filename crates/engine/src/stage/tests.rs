@@ -435,6 +435,7 @@ fn what_is_in_the_store_needs_no_image() {
             split: crate::data::Split::Train,
             recognition: None,
             subsets: Vec::new(),
+            fits: Default::default(),
         }
     };
     let judged = |room, layers| {

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rankings::Rankings;
 use crate::error::{Error, Result};
 
 /// The k of top-k accuracy, reported if there are more classes.
@@ -26,6 +27,9 @@ pub struct ClassificationMetrics {
     top_correct: u64,
     /// Row-major: `confusion[label * classes + predicted]`.
     confusion: Vec<u64>,
+    /// Only if rankings are measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rankings: Option<Rankings>,
 }
 
 /// The results of [`ClassificationMetrics`]; the content of `metrics.json`.
@@ -62,7 +66,40 @@ pub struct ClassMetrics {
 impl ClassificationMetrics {
     pub fn new(classes: usize) -> Self {
         let confusion = vec![0; classes * classes];
-        Self { classes, samples: 0, loss_sum: 0.0, loss_weight: None, correct: 0, top_correct: 0, confusion }
+        Self {
+            classes,
+            samples: 0,
+            loss_sum: 0.0,
+            loss_weight: None,
+            correct: 0,
+            top_correct: 0,
+            confusion,
+            rankings: None,
+        }
+    }
+
+    /// Measures rankings too. It keeps the probabilities of all samples.
+    pub fn ranked(classes: usize) -> Self {
+        Self { rankings: Some(Rankings::default()), ..Self::new(classes) }
+    }
+
+    /// Adds the probabilities of a batch, [N, K] row by row, if rankings are measured.
+    pub fn rank(&mut self, probabilities: &[f32], labels: &[u32]) {
+        if let Some(rankings) = &mut self.rankings {
+            rankings.add(probabilities, labels);
+        }
+    }
+
+    /// Replaces the rankings by their scores, after the last batch.
+    pub fn finalize(mut self) -> Self {
+        let classes = self.classes;
+        self.rankings = self.rankings.map(|rankings| rankings.finalize(classes));
+        self
+    }
+
+    /// The mean area under the classes' ROC curves and their mean average precision, if rankings are measured.
+    pub fn ranking_scores(&self) -> Option<[f64; 2]> {
+        self.rankings.as_ref()?.scores(self.classes)
     }
 
     /// Adds a batch: `scores` are logits or probabilities, [N, K] row by row; `losses` one loss per sample.

@@ -6,6 +6,8 @@ code_paths! {
     CLASSIFICATION = "classification", 1;
     /// Macro averages over samples that may lack a class.
     ABSENT_CLASSES = "absent_classes", 1;
+    /// Curves, calibration and confidence intervals of an evaluation's probabilities.
+    PROBABILITIES = "probabilities", 1;
     MULTI_LABEL = "multi_label", 1;
     /// 2: the area of a box of whole pixels has no rounding error.
     DETECTION_METRICS = "detection_metrics", 2;

@@ -9,6 +9,8 @@ mod ensemble;
 mod identification;
 mod metric;
 mod multi_label;
+pub mod probabilities;
+mod rankings;
 mod similarities;
 #[cfg(test)]
 mod tests;
@@ -22,5 +24,6 @@ pub use ensemble::MeanProbabilities;
 pub use identification::IdentificationMetrics;
 pub use metric::{AxisLabel, Direction, Headline, Metric, MetricFormat, Scores, TaskMetrics};
 pub use multi_label::{LabelMetrics, MultiLabelMetrics, MultiLabelScores, THRESHOLD};
+pub use rankings::Rankings;
 pub use similarities::{SimilarPair, Similarities};
 pub use verification::{RocPoint, TarAtFar, VerificationMetrics};

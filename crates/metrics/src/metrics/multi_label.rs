@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::probabilities::ClassRanking;
+use super::rankings::mean;
 use crate::error::{Error, Result};
 
 /// The probability from which a class is predicted.
@@ -28,6 +30,9 @@ pub struct MultiLabelMetrics {
     /// By class, the average precision of the rankings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     average_precisions: Option<Vec<f64>>,
+    /// The mean area under the classes' ROC curves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auc: Option<f64>,
 }
 
 /// The probabilities of one class with the truth, sample by sample.
@@ -74,8 +79,8 @@ impl MultiLabelMetrics {
         let counts = vec![0; classes];
         let rankings = ranked.then(|| vec![Ranking::default(); classes]);
         let (hits, excess, missed) = (counts.clone(), counts.clone(), counts);
-        let average_precisions = None;
-        Self { samples: 0, loss_sum: 0.0, exact: 0, hits, excess, missed, rankings, average_precisions }
+        let (average_precisions, auc) = Default::default();
+        Self { samples: 0, loss_sum: 0.0, exact: 0, hits, excess, missed, rankings, average_precisions, auc }
     }
 
     /// Adds a batch: probabilities and truths are [N, K] row by row, `losses` one for each sample.
@@ -107,16 +112,25 @@ impl MultiLabelMetrics {
         Ok(())
     }
 
-    /// Replaces the rankings by their average precisions, after the last batch.
+    /// Replaces the rankings by their scores, after the last batch.
     pub fn finalize(mut self) -> Self {
         self.average_precisions = self.average_precisions();
+        self.auc = self.auc();
         self.rankings = None;
         self
     }
 
     fn average_precisions(&self) -> Option<Vec<f64>> {
-        let ranked = |rankings: &Vec<Ranking>| rankings.iter().map(Ranking::average_precision).collect();
+        let ranked = |rankings: &Vec<Ranking>| {
+            rankings.iter().map(|ranking| ranking.of_class().average_precision()).collect()
+        };
         self.rankings.as_ref().map(ranked).or_else(|| self.average_precisions.clone())
+    }
+
+    /// The mean area under the ROC curves of the classes that some samples have and others lack, if rankings were kept.
+    pub fn auc(&self) -> Option<f64> {
+        let Some(rankings) = &self.rankings else { return self.auc };
+        mean(rankings.iter().filter_map(|ranking| ranking.of_class().auc()))
     }
 
     /// The mean loss of the samples so far; 0 before the first.
@@ -166,19 +180,8 @@ impl MultiLabelMetrics {
 }
 
 impl Ranking {
-    /// Σ (recall − previous recall) · precision over falling thresholds; samples with equal probability are
-    /// taken together.
-    fn average_precision(&self) -> f64 {
-        let mut order: Vec<usize> = (0..self.truths.len()).collect();
-        order.sort_by(|a, b| self.probabilities[*b].total_cmp(&self.probabilities[*a]));
-        let positives = self.truths.iter().filter(|truth| **truth).count() as u64;
-        let (mut seen, mut hits, mut sum) = (0, 0, 0.0);
-        for tied in order.chunk_by(|a, b| self.probabilities[*a] == self.probabilities[*b]) {
-            let found = tied.iter().filter(|sample| self.truths[**sample]).count() as u64;
-            (seen, hits) = (seen + tied.len() as u64, hits + found);
-            sum += ratio(found, positives) * ratio(hits, seen);
-        }
-        sum
+    fn of_class(&self) -> ClassRanking {
+        ClassRanking::new(&self.probabilities, &self.truths)
     }
 }
 

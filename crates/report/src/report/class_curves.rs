@@ -31,6 +31,8 @@ pub struct ClassCurves<'a> {
     pub mean_number: &'a str,
     /// A point of the mean curve with a ring around it, such as its highest.
     pub mark: Option<[f64; 2]>,
+    /// A dashed line between two points: what a model without skill gives.
+    pub chance: Option<[[f64; 2]; 2]>,
     pub classes: &'a [ClassCurve],
 }
 
@@ -58,6 +60,9 @@ pub fn class_curves(title: &str, curves: &ClassCurves) -> Svg {
         ends: ENDS,
     };
     plot.frame(&mut svg);
+    if let Some([from, to]) = curves.chance {
+        svg.line(plot.place(from), plot.place(to), Stroke::new(Paint::Axis, 1.0).dashed());
+    }
     let mean = Stroke::new(Paint::Ink, 3.0);
     let mut legend = Legend { svg: &mut svg, y: ENDS[1] + 4.0 };
     match curves.classes {
@@ -217,6 +222,7 @@ mod tests {
             mean: &mean,
             mean_number: "0.661 at 0.381",
             mark: Some([0.5, mean[500]]),
+            chance: None,
             classes: &classes,
         };
         class_curves("test", &curves)

@@ -11,6 +11,8 @@ code_paths! {
     BOX_PICTURES = "box_pictures", 2;
     /// For evaluations that compare boxes: the ground truth, tables and figure of the types of errors.
     ERROR_PICTURES = "error_pictures", 1;
+    /// For evaluations of class probabilities: curves of each class, the reliability diagram, thresholds.
+    PROBABILITY_PICTURES = "probability_pictures", 1;
     /// Names in CSV files that a spreadsheet would execute are written as text.
     TEXT_CELLS = "text_cells", 1;
 }

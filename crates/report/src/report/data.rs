@@ -177,7 +177,8 @@ impl StageReport {
         settings: &Value,
     ) -> Result<Self> {
         let [ahead, behind] = STAGE_FILES;
-        let all = [ahead, task.map_or(&[], |task| task.files), behind].concat();
+        let own = task.map(|task| task.files.concat()).unwrap_or_default();
+        let all = [ahead, &own, behind].concat();
         let mut stage = Self {
             name: files.stage.to_owned(),
             kind: kind.to_owned(),
@@ -257,7 +258,7 @@ mod tests {
         static BOXES: TaskReporting = TaskReporting {
             name: "boxes",
             metrics: &TaskMetrics::NONE,
-            files: &["boxes.csv"],
+            files: &[&["boxes.csv"]],
             is_of: |_| true,
             report: |files| {
                 let _: Value = files.json("metrics.json")?;

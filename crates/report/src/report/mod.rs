@@ -24,6 +24,7 @@ mod plot;
 mod png;
 mod recognition;
 mod regression;
+mod reliability;
 mod reporting;
 mod subsets;
 mod svg;
@@ -59,12 +60,13 @@ pub use recognition::{
     roc_curve,
 };
 pub use regression::Regression;
+pub use reliability::{reliability_csv, reliability_diagram};
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use subsets::{SubsetColumns, SubsetRow, subset_table, subsets_csv};
 pub use svg::Svg;
 pub use tables::{
     Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, new_images_csv, predictions_csv,
-    read_matrix, read_predictions,
+    read_matrix, read_predictions, thresholds_csv,
 };
 pub use text::{
     column_text, count, freeze_summary, number, percent, shortest, significant, unfreeze_summary, value_text,

@@ -17,8 +17,8 @@ pub struct TaskReporting {
     /// As events name it, such as `classification`.
     pub name: &'static str,
     pub metrics: &'static TaskMetrics,
-    /// The files for people that only stages of this task write, in the order of the links.
-    pub files: &'static [&'static str],
+    /// The files for people that only stages of this task write, in lists, in the order of the links.
+    pub files: &'static [&'static [&'static str]],
     /// Whether a train or evaluate stage belongs to this task, by its document in `plan.json`.
     pub is_of: fn(document: &Value) -> bool,
     /// The report of a finished evaluation.

@@ -69,6 +69,18 @@ pub fn labels_csv(metrics: &MultiLabelScores) -> String {
     text(writer)
 }
 
+/// A row for each class: its name, its threshold, and sensitivity, specificity, precision and F1 on the evaluated images
+/// and on the validation images.
+pub fn thresholds_csv(rows: impl Iterator<Item = (String, Option<f64>, [f64; 4], [f64; 4])>) -> String {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    let scores = ["sensitivity", "specificity", "precision", "f1"].map(str::to_owned);
+    let validation = scores.clone().map(|name| format!("validation_{name}"));
+    let names = ["class", "threshold"].map(str::to_owned).into_iter().chain(scores).chain(validation);
+    writer.write_record(names).expect(IN_MEMORY);
+    rows.for_each(|row| writer.serialize(row).expect(IN_MEMORY));
+    text(writer)
+}
+
 /// A list of images that cannot be decoded.
 pub fn broken_csv(images: &[BrokenImage]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());

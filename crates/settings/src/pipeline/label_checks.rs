@@ -76,6 +76,8 @@ const OF_EVALUATION: &[FitsOnly] = &[
     FitsOnly { key: "verification", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
     FitsOnly { key: "identification", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
     FitsOnly { key: "ensemble", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
+    FitsOnly { key: "thresholds", needs: NO_BOXES, kinds: WITHOUT_BOXES },
+    FitsOnly { key: "calibration", needs: NO_BOXES, kinds: WITHOUT_BOXES },
 ];
 
 const ONE_CLASS: &str = "needs one class per image";
@@ -87,8 +89,10 @@ const WITHOUT_BOXES: &[LabelKind] = &[LabelKind::Class, LabelKind::Labels];
 fn monitored(monitor: Monitor) -> &'static [LabelKind] {
     match monitor {
         Monitor::ValidationLoss => &[LabelKind::Class, LabelKind::Labels, LabelKind::Boxes],
-        Monitor::ValidationAccuracy | Monitor::ValidationMacroF1 => WITHOUT_BOXES,
-        Monitor::ValidationMap => &[LabelKind::Labels],
+        Monitor::ValidationAccuracy
+        | Monitor::ValidationMacroF1
+        | Monitor::ValidationMap
+        | Monitor::ValidationAuc => WITHOUT_BOXES,
         Monitor::ValidationAp50To95
         | Monitor::ValidationAp50
         | Monitor::ValidationAp75
@@ -127,12 +131,8 @@ pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
                 format!("`validation/{score}` needs classes of whole images, but `data.{data}` has boxes"),
                 "use `validation/ap50_95`",
             ),
-            _ if monitored(monitor) == [LabelKind::Boxes] => (
-                format!("`validation/{score}` needs boxes, but `data.{data}` {}", kind.in_words()),
-                "use `validation/macro_f1`",
-            ),
             _ => (
-                format!("`validation/{score}` needs multi-label data, but `data.{data}` {}", kind.in_words()),
+                format!("`validation/{score}` needs boxes, but `data.{data}` {}", kind.in_words()),
                 "use `validation/macro_f1`",
             ),
         };

@@ -9,8 +9,8 @@ use super::{
     SettingConflict,
 };
 use super::{
-    data_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks, subset_checks,
-    suggest,
+    data_checks, decision_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks,
+    subset_checks, suggest,
 };
 
 /// Checks every data set, model and stage.
@@ -315,6 +315,7 @@ fn ensemble(draft: &mut UncheckedPipeline, stage: &Node, path: &str) {
 fn evaluate(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     label_checks::evaluate(draft, name, path);
     subset_checks::check(draft, name, path);
+    decision_checks::check(draft, name, path);
     let given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
     let sides = ["identification.gallery", "identification.query"];
     // If the stage names two other splits, its own split is not used.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adapted_weights::{ClassRows, FirstConv, RestoreBatchNorm};
 use super::augment::Augment;
+use super::decisions::{Calibration, Thresholds};
 use super::distill::Distill;
 use super::loss::Loss;
 use super::optimizer::{Group, Optimizer, Unfreeze};
@@ -213,6 +214,14 @@ pub struct Evaluate {
     #[serde(default, skip_serializing_if = "Subsets::is_empty")]
     #[schemars(schema_with = "super::schema::named::<Subset>")]
     pub subsets: Subsets,
+    /// Chooses, on the validation images, the probability from which each class is predicted, and reports the decisions
+    /// on those of the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// Corrects probabilities by what the validation images show, and reports how well they are calibrated before and
+    /// after. Thresholds are then those of the corrected probabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Side length of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,

@@ -83,9 +83,12 @@ pub enum Monitor {
     ValidationAccuracy,
     #[serde(rename = "validation/macro_f1")]
     ValidationMacroF1,
-    // Mean average precision, for multi-label data.
+    // Mean average precision, of each class or label against the others.
     #[serde(rename = "validation/map")]
     ValidationMap,
+    // Mean area under the ROC curve, of each class or label against the others.
+    #[serde(rename = "validation/auc")]
+    ValidationAuc,
     // COCO's average precision of boxes, at IoU thresholds from 0.50 to 0.95 and at single ones.
     #[serde(rename = "validation/ap50_95")]
     ValidationAp50To95,
@@ -117,6 +120,7 @@ impl Monitor {
             Self::ValidationAccuracy => "accuracy",
             Self::ValidationMacroF1 => "macro_f1",
             Self::ValidationMap => "map",
+            Self::ValidationAuc => "auc",
             Self::ValidationAp50To95 => "ap50_95",
             Self::ValidationAp50 => "ap50",
             Self::ValidationAp75 => "ap75",

@@ -1,8 +1,10 @@
 //! An evaluation: batches of outputs in, scores and files out.
 
+use std::collections::HashMap;
+
 use serde_json::{Value as Json, json};
 
-use super::{Analysis, Annotations, EvaluatedImages, Task, TaskFile};
+use super::{Analysis, Annotations, EvaluatedImages, EvaluatedPredictions, Task, TaskFile};
 use crate::autograd::Tape;
 use crate::error::Result;
 use crate::model::{Activations, Model, Outputs, Pass};
@@ -15,7 +17,8 @@ pub trait Evaluator {
         model.forward(pass, from, input)
     }
 
-    /// Adds a batch. `samples` are the positions of its rows in the data set. Returns the scores that are known so far.
+    /// Adds a batch, whose images are all of one split. `samples` are the positions of its rows in the data set. Returns
+    /// the scores that are known so far.
     fn update(
         &mut self,
         tape: &mut Tape,
@@ -47,20 +50,40 @@ impl Evaluation {
         stage: &str,
     ) -> Result<Self> {
         let mut document = task.document(meter)?;
-        let EvaluatedImages { dataset, split, subsets } = images;
-        document["split"] = json!(split.name());
-        let predictions = predictions.into_iter();
-        let predictions = predictions.map(|(sample, prediction)| (&dataset.samples[sample], prediction));
-        let predictions = predictions.collect();
-        let Analysis { fields, files: found } = task.analysis(stage, meter, &predictions, subsets)?;
+        document["split"] = json!(images.split.name());
+        let (validation, predictions): (Vec<_>, Vec<_>) =
+            predictions.into_iter().partition(|(sample, _)| images.is_fitted_on(*sample));
+        let samples = predictions.iter().map(|(sample, _)| *sample);
+        let groups = match &images.groups {
+            Some(groups) => counted(samples.map(|sample| groups[sample].as_str())),
+            None => (0..predictions.len()).collect(),
+        };
+        let named = |all: Vec<(usize, T::Prediction)>| {
+            let name = |(sample, prediction)| (&images.dataset.samples[sample], prediction);
+            all.into_iter().map(name).collect()
+        };
+        let (predictions, validation) = (named(predictions), named(validation));
+        let evaluated = EvaluatedPredictions { stage, meter, predictions, validation, groups, images };
+        let Analysis { fields, files: found } = task.analysis(&evaluated)?;
         for (name, field) in fields {
             document[name] = field;
         }
-        let mut files = task.predictions_files(predictions)?;
+        let mut files = task.predictions_files(evaluated.predictions)?;
         files.extend(task.files(stage, meter)?);
         files.extend(found);
         Ok(Self { document, files })
     }
+}
+
+/// The groups by number, counted from 0 in the order of their first images.
+fn counted<'a>(groups: impl Iterator<Item = &'a str>) -> Vec<usize> {
+    let mut places = HashMap::new();
+    groups
+        .map(|group| {
+            let next = places.len();
+            *places.entry(group).or_insert(next)
+        })
+        .collect()
 }
 
 /// The evaluation of one model with the loss and the scores of its task.
@@ -87,8 +110,10 @@ impl<T: Task> Evaluator for SingleModel<T> {
         annotations: &Annotations,
         samples: &[usize],
     ) -> Result<Scores> {
-        let loss = self.task.loss(tape, outputs, &self.task.targets(annotations)?)?;
-        self.task.update(&mut self.meter, loss.stats)?;
+        if !samples.iter().any(|sample| self.images.is_fitted_on(*sample)) {
+            let loss = self.task.loss(tape, outputs, &self.task.targets(annotations)?)?;
+            self.task.update(&mut self.meter, loss.stats)?;
+        }
         self.predictions.extend(samples.iter().copied().zip(self.task.predict(outputs, annotations)?));
         Ok(self.task.progress(&self.meter))
     }

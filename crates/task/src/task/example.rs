@@ -24,7 +24,7 @@ static METRICS: TaskMetrics = TaskMetrics {
 static REPORTING: TaskReporting = TaskReporting {
     name: "detection",
     metrics: &METRICS,
-    files: &["detections.csv"],
+    files: &[&["detections.csv"]],
     is_of: |document| document["model"]["boxes"] == true,
     report,
     compared: TaskReporting::NOTHING_COMPARED,

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use serde_json::Value as Json;
 
-use super::{Annotations, EvaluatedImages, Evaluator, MeasuredImages, Subset, TaskSpec};
+use super::{Annotations, Decisions, EvaluatedImages, Evaluator, MeasuredImages, TaskSpec};
 use crate::code_path::CodePath;
 use crate::data::Sample;
 use crate::error::{Error, Result};
@@ -69,6 +69,11 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     /// The prediction for each row. `annotations` has where the pixels of each row come from; its samples may be missing.
     fn predict(&self, outputs: &Outputs, annotations: &Annotations) -> Result<Vec<Self::Prediction>>;
 
+    /// The same task with other decisions for new images.
+    fn deciding(self, _decisions: Decisions) -> Self {
+        self
+    }
+
     /// The prediction for each row, for people and other programs. By default, it is that of an evaluation.
     fn predict_new(
         &self,
@@ -95,14 +100,8 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
     fn files(&self, stage: &str, meter: &Self::Meter) -> Result<Vec<TaskFile>>;
 
     /// What an evaluation finds in the predictions for all of its images, in addition to the scores: also the scores of
-    /// `subsets`. `stage` is the name in figures.
-    fn analysis(
-        &self,
-        _stage: &str,
-        _meter: &Self::Meter,
-        _predictions: &Predictions<Self>,
-        _subsets: &[Subset],
-    ) -> Result<Analysis> {
+    /// subsets.
+    fn analysis(&self, _evaluated: &EvaluatedPredictions<Self>) -> Result<Analysis> {
         Ok(Analysis::default())
     }
 
@@ -166,6 +165,19 @@ pub struct InputPicture {
 
 /// Predictions of an evaluation, with their images.
 pub type Predictions<'a, T> = Vec<(&'a Sample, <T as Task>::Prediction)>;
+
+/// All that an evaluation has found, for its analysis.
+pub struct EvaluatedPredictions<'a, T: Task> {
+    /// The stage's name in figures.
+    pub stage: &'a str,
+    pub meter: &'a T::Meter,
+    pub predictions: Predictions<'a, T>,
+    /// The predictions of the validation split, if something is fitted on it.
+    pub validation: Predictions<'a, T>,
+    /// The group of each prediction, counted from 0.
+    pub groups: Vec<usize>,
+    pub images: &'a EvaluatedImages,
+}
 
 /// A file of a stage's result.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ mod interface;
 mod kind;
 pub mod multi_label;
 mod new_images;
+mod probabilities;
 pub mod recognition;
 mod registry;
 mod spec;
@@ -36,12 +37,14 @@ pub use annotations::{Annotated, Annotations, InputObjects, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
 pub use interface::{
-    Analysis, BoxThresholds, EXAMPLES_IN_BATCH, Examples, InputPicture, OutputDescription, OutputForm,
-    Predictions, Task, TaskFile, TaskProblem,
+    Analysis, BoxThresholds, EXAMPLES_IN_BATCH, EvaluatedPredictions, Examples, InputPicture,
+    OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
 };
 pub use kind::{TaskKind, TaskVisitor};
 pub use new_images::NewImages;
+pub use probabilities::{Decisions, FittedScores, ThresholdScores};
 pub use recognition::{GallerySearch, PairVerification, RecognitionSpec};
 pub use registry::{TASKS, named, of_stage};
+use spec::monitors_ranking;
 pub use spec::{MeasuredImages, TaskSpec, TaskTraining};
-pub use subsets::{Division, EvaluatedImages, ReadMask, Subset};
+pub use subsets::{Division, EvaluatedImages, Fits, ReadMask, Subset};

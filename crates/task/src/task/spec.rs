@@ -2,12 +2,14 @@
 
 use super::evaluator::SingleModel;
 use super::new_images::CollectedPredictions;
-use super::{BoxThresholds, EvaluatedImages, Evaluator, NewImages, Task, TaskKind, TaskProblem, TaskVisitor};
+use super::{
+    BoxThresholds, Decisions, EvaluatedImages, Evaluator, NewImages, Task, TaskKind, TaskProblem, TaskVisitor,
+};
 use crate::code_path::CodePath;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::metrics::TaskMetrics;
-use crate::pipeline::{self, Head};
+use crate::pipeline::{self, Head, Monitor};
 
 /// The parameters of a task.
 #[derive(Clone, Copy)]
@@ -155,15 +157,21 @@ impl<'a> TaskSpec<'a> {
     }
 
     /// Predictions of new images, of which there are none yet.
-    pub fn new_images(&self, thresholds: BoxThresholds) -> Box<dyn NewImages> {
-        struct Collect(BoxThresholds);
+    pub fn new_images(&self, thresholds: BoxThresholds, decisions: Decisions) -> Box<dyn NewImages> {
+        struct Collect(BoxThresholds, Decisions);
         impl TaskVisitor for Collect {
             type Output = Box<dyn NewImages>;
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
-                Box::new(CollectedPredictions::new(task, self.0))
+                Box::new(CollectedPredictions::new(task.deciding(self.1), self.0))
             }
         }
-        self.visit(Collect(thresholds))
+        self.visit(Collect(thresholds, decisions))
     }
+}
+
+/// Whether a train stage monitors a metric of rankings, which need the probabilities of all validation images.
+pub(super) fn monitors_ranking(spec: &TaskSpec) -> bool {
+    let monitor = spec.training.map(|training| training.settings.monitor);
+    matches!(monitor, Some(Monitor::ValidationAuc | Monitor::ValidationMap))
 }

@@ -10,6 +10,7 @@ use super::{
     InitWeightsRecipe, LoadWeightsRecipe, ModelRecipe, ParametersRecipe, PreprocessRecipe, RecognitionRecipe,
     SplitRecipe, SubsetRecipe, TrainSettings,
 };
+use crate::pipeline::{Calibration, Thresholds};
 
 /// The recipe of a stage, but for the stages above it.
 #[derive(Serialize)]
@@ -52,6 +53,13 @@ pub struct EvaluateRecipe<'a> {
     pub images: PreprocessRecipe,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recognition: Option<RecognitionRecipe<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<&'a Thresholds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<&'a Calibration>,
+    /// The expression whose groups of images are drawn for confidence intervals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<&'a str>,
     /// By name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub subsets: BTreeMap<&'a str, SubsetRecipe>,

@@ -245,12 +245,11 @@ fn a_third_task_is_evaluated_with_its_own_predictions_and_files() {
         split: crate::data::Split::Validation,
         recognition: None,
         subsets: Vec::new(),
+        fits: Default::default(),
     };
     let work = |context: &StageContext| {
-        let evaluator = SingleModel::new(
-            Regression,
-            EvaluatedImages { dataset: Arc::clone(&dataset), split: evaluate.split, subsets: Vec::new() },
-        );
+        let evaluator =
+            SingleModel::new(Regression, EvaluatedImages::of(Arc::clone(&dataset), evaluate.split));
         evaluate.measure(&dataset, Box::new(evaluator), context)
     };
     let files = scene.execute(&scene.folders(None), &NullObserver, &Interrupt::default(), &work).unwrap();

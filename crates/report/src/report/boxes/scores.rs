@@ -152,7 +152,17 @@ mod tests {
             let mean_number = number;
             class_curves(
                 "test",
-                &ClassCurves { heading, x_title, y_title, x: &x, mean, mean_number, mark, classes },
+                &ClassCurves {
+                    heading,
+                    x_title,
+                    y_title,
+                    x: &x,
+                    mean,
+                    mean_number,
+                    mark,
+                    chance: None,
+                    classes,
+                },
             )
         };
         let counts = [

@@ -49,7 +49,10 @@ impl Evaluator for AveragedModels {
         let mut predictions = Vec::new();
         for (sample, mean) in means {
             let probabilities = mean.probabilities();
-            meter.update(&probabilities, &[class_of(&images.dataset.samples[sample])?], &[mean.loss()])?;
+            if !images.is_fitted_on(sample) {
+                let class = class_of(&images.dataset.samples[sample])?;
+                meter.update(&probabilities, &[class], &[mean.loss()])?;
+            }
             predictions.push((sample, probabilities));
         }
         Evaluation::of(&task, &meter, predictions, &images, stage)

@@ -28,6 +28,8 @@ pub struct ClassificationStats {
     pub losses: Deferred<f64>,
     /// The weight of each row, if classes have weights.
     pub weights: Option<Vec<f64>>,
+    /// [N, K], only if rankings are measured.
+    pub probabilities: Option<Deferred<f32>>,
 }
 
 impl ClassLosses {
@@ -90,8 +92,13 @@ impl ClassLosses {
         let losses = match (&self.loss, targets) {
             (Loss::CrossEntropy(loss), ClassTargets::Classes(labels)) if class_weights.is_none() => {
                 let (mean, losses) = ops::cross_entropy(tape, scores, labels, loss.label_smoothing)?;
-                let stats =
-                    ClassificationStats { scores: read, labels: labels.clone(), losses, weights: None };
+                let stats = ClassificationStats {
+                    scores: read,
+                    labels: labels.clone(),
+                    losses,
+                    weights: None,
+                    probabilities: None,
+                };
                 return Ok(BatchLoss { mean, weight: labels.len() as f64, stats });
             }
             (Loss::Bce(_) | Loss::Detection(_) | Loss::NtXent(_), _) => {
@@ -118,8 +125,8 @@ impl ClassLosses {
         let weights = class_weights.map(|_| weights);
         // Without class weights each row counts once, regardless of rounding in the mixture's weights.
         let weight = weights.as_ref().map_or(targets.rows() as f64, |weights| weights.iter().sum());
-        let stats =
-            ClassificationStats { scores: read, labels: targets.labels().into_owned(), losses, weights };
+        let (labels, probabilities) = (targets.labels().into_owned(), None);
+        let stats = ClassificationStats { scores: read, labels, losses, weights, probabilities };
         Ok(BatchLoss { mean, weight, stats })
     }
 

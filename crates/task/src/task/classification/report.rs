@@ -10,19 +10,25 @@ use crate::report::{
     ColumnKind, Prediction, ReportColumn, ReportPart, ReportTable, StageFiles, TableCell, TaskReport,
     TaskReporting, Tile, confusion_matrix, count, mistakes, number, percent, read_predictions,
 };
+use crate::task::probabilities::{self, AUC, ECE};
 
 const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower);
 const ACCURACY: Metric = Metric::new("accuracy", "accuracy", MetricFormat::Percent, Direction::Higher)
     .drawn("Accuracy", "images classified correctly, %");
 const MACRO_F1: Metric = Metric::new("macro_f1", "macro F1", MetricFormat::Share, Direction::Higher);
 
+/// Mean average precision of each class against the others.
+const MAP: Metric = Metric::new("map", "mAP", MetricFormat::Share, Direction::Higher);
+
 pub static METRICS: TaskMetrics = TaskMetrics {
     history: &[
         LOSS.drawn("Loss", "mean per image").in_training().column(8),
         ACCURACY.in_training().column(0),
         MACRO_F1,
+        AUC.optional(),
+        MAP.optional(),
     ],
-    evaluation: &[ACCURACY.column(2), MACRO_F1.column(7), LOSS.column(9)],
+    evaluation: &[ACCURACY.column(2), AUC.column(3), MAP, MACRO_F1.column(7), ECE.column(8), LOSS.column(9)],
     headline: &["accuracy"],
 };
 
@@ -31,11 +37,14 @@ pub static REPORTING: TaskReporting = TaskReporting {
     name: "classification",
     metrics: &METRICS,
     files: &[
-        "predictions.csv",
-        subsets::FILE,
-        "confusion_matrix.csv",
-        "confusion_matrix.svg",
-        "confusion_matrix.png",
+        &[
+            "predictions.csv",
+            subsets::FILE,
+            "confusion_matrix.csv",
+            "confusion_matrix.svg",
+            "confusion_matrix.png",
+        ],
+        probabilities::FILES,
     ],
     is_of: |_| true,
     report,
@@ -54,6 +63,11 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     let predictions = files.table("predictions.csv", read_predictions)?;
     let mut report = parts(files.stage, &metrics, &predictions);
     let Document { subsets } = files.json("metrics.json")?;
+    if let Some(scores) = probabilities::of_document(files)? {
+        let intervals = [("accuracy", "accuracy"), ("macro F1", "macro_f1")];
+        probabilities::complete_tiles(&mut report.parts, &scores, &intervals);
+        report.parts.extend(probabilities::report_parts(files, &scores)?);
+    }
     report.parts.extend(subsets.map(|scores| ReportPart::Table(subsets::table(&scores))));
     Ok(report)
 }

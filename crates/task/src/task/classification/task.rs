@@ -11,21 +11,27 @@ use crate::code_path::CodePath;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::metrics::code_paths::{ABSENT_CLASSES, CLASSIFICATION, ENSEMBLE};
+use crate::metrics::probabilities::Truths;
 use crate::metrics::{ClassificationMetrics, TaskMetrics};
 use crate::model::Outputs;
-use crate::ops;
+use crate::ops::{self, Deferred};
 use crate::pipeline::{Data, Head, LabelKind};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Analysis, Annotations, EvaluatedImages, Evaluator, MeasuredImages, OutputDescription, Predictions,
-    Subset, Task, TaskFile, TaskProblem, TaskSpec,
+    Analysis, Annotations, BoxThresholds, Decisions, EvaluatedImages, EvaluatedPredictions, Evaluator,
+    MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec, monitors_ranking,
+    probabilities,
 };
 use crate::train::{self, BatchLoss, Scores};
 
 pub struct Classification {
     classes: Vec<String>,
     losses: ClassLosses,
+    /// Whether the monitored metric is one of rankings, which need the probabilities of all validation images.
+    ranks: bool,
+    /// For new images.
+    decisions: Decisions,
 }
 
 impl train::TrainTask for Classification {
@@ -41,17 +47,36 @@ impl train::TrainTask for Classification {
         ClassificationMetrics::new(self.classes.len())
     }
 
+    fn validation_meter(&self) -> ClassificationMetrics {
+        match self.ranks {
+            true => ClassificationMetrics::ranked(self.classes.len()),
+            false => self.meter(),
+        }
+    }
+
+    fn finalize(&self, meter: ClassificationMetrics) -> ClassificationMetrics {
+        meter.finalize()
+    }
+
     fn loss(
         &self,
         tape: &mut Tape,
         outputs: &Outputs,
         targets: &ClassTargets,
     ) -> Result<BatchLoss<ClassificationStats>> {
-        self.losses.of(tape, outputs.logits()?, targets)
+        let logits = outputs.logits()?;
+        let mut loss = self.losses.of(tape, logits, targets)?;
+        if self.ranks {
+            loss.stats.probabilities = Some(Deferred::from_tensor(&ops::softmax(logits.tensor())?)?);
+        }
+        Ok(loss)
     }
 
     fn update(&self, meter: &mut ClassificationMetrics, stats: ClassificationStats) -> Result<()> {
         let (scores, losses) = (stats.scores.wait()?, stats.losses.wait()?);
+        if let Some(probabilities) = stats.probabilities {
+            meter.rank(&probabilities.wait()?, &stats.labels);
+        }
         match &stats.weights {
             Some(weights) => meter.update_weighted(&scores, &stats.labels, &losses, weights),
             None => meter.update(&scores, &stats.labels, &losses),
@@ -83,6 +108,9 @@ impl train::TrainTask for Classification {
         if let Ok(all) = meter.finish(&self.classes) {
             scores.insert("macro_f1".to_owned(), all.macro_f1);
         }
+        if let Some([auc, map]) = meter.ranking_scores() {
+            scores.extend([("auc".to_owned(), auc), ("map".to_owned(), map)]);
+        }
         scores
     }
 }
@@ -100,7 +128,12 @@ impl Task for Classification {
     }
 
     fn new(spec: &TaskSpec) -> Self {
-        Self { classes: spec.classes.to_vec(), losses: ClassLosses::new(spec) }
+        Self {
+            classes: spec.classes.to_vec(),
+            losses: ClassLosses::new(spec),
+            ranks: monitors_ranking(spec),
+            decisions: Decisions::default(),
+        }
     }
 
     fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem> {
@@ -138,12 +171,26 @@ impl Task for Classification {
         rows(&ops::softmax(outputs.logits()?.tensor())?)
     }
 
+    fn deciding(self, decisions: Decisions) -> Self {
+        Self { decisions, ..self }
+    }
+
+    fn predict_new(
+        &self,
+        outputs: &Outputs,
+        annotations: &Annotations,
+        _: &BoxThresholds,
+    ) -> Result<Vec<Vec<f32>>> {
+        let corrected = |row| self.decisions.corrected(row, Truths::Classes(vec![0]));
+        Ok(self.predict(outputs, annotations)?.into_iter().map(corrected).collect())
+    }
+
     fn describe(&self, probabilities: &Vec<f32>) -> OutputDescription {
-        predictions::describe(&self.classes, probabilities)
+        predictions::describe(&self.classes, probabilities, &self.decisions)
     }
 
     fn new_images_files(&self, predictions: &[(String, Vec<f32>)]) -> Result<Vec<TaskFile>> {
-        Ok(vec![predictions::new_images_file(&self.classes, predictions)])
+        Ok(vec![predictions::new_images_file(&self.classes, predictions, &self.decisions)])
     }
 
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
@@ -165,21 +212,20 @@ impl Task for Classification {
         ])
     }
 
-    /// The accuracy of subsets.
-    fn analysis(
-        &self,
-        _: &str,
-        _: &ClassificationMetrics,
-        predictions: &Predictions<Self>,
-        subsets: &[Subset],
-    ) -> Result<Analysis> {
-        let mut analysis = Analysis::default();
+    /// What the probabilities say, and the accuracy of subsets.
+    fn analysis(&self, evaluated: &EvaluatedPredictions<Self>) -> Result<Analysis> {
+        let mut analysis = probabilities::of_evaluation(&self.classes, evaluated)?;
+        let subsets = &evaluated.images.subsets;
         if !subsets.is_empty() {
-            let scores = subsets::of_evaluation(predictions, subsets)?;
+            let scores = subsets::of_evaluation(&evaluated.predictions, subsets)?;
             analysis.fields.insert("subsets".to_owned(), json!(scores));
             analysis.files.push(subsets::file(&scores));
         }
         Ok(analysis)
+    }
+
+    fn analysis_code_paths(&self) -> Vec<CodePath> {
+        probabilities::CODE_PATHS.to_vec()
     }
 
     fn ensemble(self, images: EvaluatedImages) -> Result<Box<dyn Evaluator>> {

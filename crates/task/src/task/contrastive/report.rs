@@ -32,7 +32,7 @@ pub static METRICS: TaskMetrics = TaskMetrics {
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "contrastive",
     metrics: &METRICS,
-    files: &[],
+    files: &[&[]],
     is_of: |document: &Value| document["model"][RECIPE_FIELD] == true,
     report,
     compared: TaskReporting::NOTHING_COMPARED,

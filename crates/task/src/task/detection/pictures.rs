@@ -223,7 +223,17 @@ impl<'a> CurveDrawing<'a> {
         let Self { x, mean, mean_number, mark, classes, .. } = self;
         class_curves(
             stage,
-            &ClassCurves { heading, x_title, y_title, x, mean, mean_number, mark: *mark, classes },
+            &ClassCurves {
+                heading,
+                x_title,
+                y_title,
+                x,
+                mean,
+                mean_number,
+                mark: *mark,
+                chance: None,
+                classes,
+            },
         )
     }
 }

@@ -80,7 +80,7 @@ pub static METRICS: TaskMetrics = TaskMetrics {
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "detection",
     metrics: &METRICS,
-    files: &pictures::FILES,
+    files: &[&pictures::FILES],
     is_of: |document: &Value| document["model"][RECIPE_FIELD] == true,
     report,
     compared: comparison::evaluation,

@@ -19,8 +19,8 @@ use crate::ops::{self, Deferred, DetectionGains, DistillationGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::{BOX_PICTURES, ERROR_PICTURES};
 use crate::task::{
-    Analysis, Annotations, BoxThresholds, Examples, InputObjects, MeasuredImages, OutputDescription,
-    OutputForm, Predictions, Subset, Task, TaskFile, TaskProblem, TaskSpec,
+    Analysis, Annotations, BoxThresholds, EvaluatedPredictions, Examples, InputObjects, MeasuredImages,
+    OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -286,13 +286,9 @@ impl Task for Detection {
     }
 
     /// The types of errors, and the scores of subsets.
-    fn analysis(
-        &self,
-        stage: &str,
-        meter: &DetectionMeter,
-        predictions: &Predictions<Self>,
-        subsets: &[Subset],
-    ) -> Result<Analysis> {
+    fn analysis(&self, evaluated: &EvaluatedPredictions<Self>) -> Result<Analysis> {
+        let EvaluatedPredictions { stage, meter, predictions, images, .. } = evaluated;
+        let subsets = &images.subsets;
         let metrics = meter.metrics.as_ref().ok_or_else(|| Error::bug("scores of a training meter"))?;
         let point = metrics.curves().best_point();
         let (errors, files) =

@@ -14,6 +14,7 @@ use crate::pipeline::Head;
 use crate::task::{
     Annotations, BoxThresholds, Division, Examples, InputPicture, Subset, Task, TaskKind, TaskSpec,
 };
+use crate::task::{EvaluatedImages, EvaluatedPredictions};
 use crate::train::TrainTask;
 
 const NAMES: [&str; 6] = [
@@ -125,9 +126,13 @@ fn a_report_links_every_file_of_a_stage() {
     let predicted = task.predict(&outputs(), &annotations).unwrap().pop().unwrap();
     let mut files = task.files("check", &meter).unwrap();
     let predictions = vec![(&dataset.samples[0], predicted)];
-    let subsets = [Subset { name: "size".to_owned(), division: Division::Size }];
-    files.extend(task.analysis("check", &meter, &predictions, &subsets).unwrap().files);
-    files.extend(task.predictions_files(predictions).unwrap());
+    let subsets = vec![Subset { name: "size".to_owned(), division: Division::Size }];
+    let images = EvaluatedImages { subsets, ..EvaluatedImages::of(dataset.clone().into(), Split::Test) };
+    let (stage, meter, validation) = ("check", &meter, Vec::new());
+    let evaluated =
+        EvaluatedPredictions { stage, meter, predictions, validation, groups: vec![0], images: &images };
+    files.extend(task.analysis(&evaluated).unwrap().files);
+    files.extend(task.predictions_files(evaluated.predictions).unwrap());
     files.extend(task.epoch_files(&[]));
     let pictures = vec![InputPicture { size: [64, 64], pixels: vec![120; 64 * 64 * 3] }];
     let examples = Examples { pictures, annotations, outputs: outputs() };
@@ -135,7 +140,7 @@ fn a_report_links_every_file_of_a_stage() {
         files.extend(task.example_files(batch, &examples).unwrap());
     }
     let mut written: Vec<&str> = files.iter().map(|file| file.name).collect();
-    let mut linked = super::REPORTING.files.to_vec();
+    let mut linked = super::REPORTING.files.concat();
     written.sort_unstable();
     linked.sort_unstable();
     assert_eq!(written, linked);

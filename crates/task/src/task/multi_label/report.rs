@@ -10,6 +10,7 @@ use crate::report::{
     ColumnKind, Prediction, ReportColumn, ReportPart, ReportTable, StageFiles, TableCell, TaskReport,
     TaskReporting, Tile, count, mistakes, number, percent, read_predictions,
 };
+use crate::task::probabilities::{self, AUC, ECE};
 
 const LOSS: Metric = Metric::new("loss", "loss", MetricFormat::Number, Direction::Lower);
 /// The fraction of images with every label predicted correctly.
@@ -26,15 +27,24 @@ pub static METRICS: TaskMetrics = TaskMetrics {
         ACCURACY.in_training().column(0),
         MACRO_F1,
         MAP.optional().column(1),
+        AUC.optional(),
     ],
-    evaluation: &[MAP, ACCURACY.column(2), MACRO_F1.column(7), MICRO_F1.column(6), LOSS.column(9)],
+    evaluation: &[
+        MAP,
+        ACCURACY.column(2),
+        AUC.column(3),
+        MICRO_F1.column(6),
+        MACRO_F1.column(7),
+        ECE.column(8),
+        LOSS.column(9),
+    ],
     headline: &["map", "accuracy"],
 };
 
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "multi_label",
     metrics: &METRICS,
-    files: &["predictions.csv", "labels.csv"],
+    files: &[&["predictions.csv", "labels.csv"], probabilities::FILES],
     is_of,
     report,
     compared: TaskReporting::NOTHING_COMPARED,
@@ -51,6 +61,11 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     let metrics: MultiLabelScores = files.json("metrics.json")?;
     let predictions = files.table("predictions.csv", read_predictions)?;
     let mut parts = vec![ReportPart::Tiles(tiles(&metrics)), ReportPart::Table(labels(&metrics))];
+    if let Some(scores) = probabilities::of_document(files)? {
+        let intervals = [("mAP", "map"), ("micro F1", "micro_f1"), ("macro F1", "macro_f1")];
+        probabilities::complete_tiles(&mut parts, &scores, &intervals);
+        parts.extend(probabilities::report_parts(files, &scores)?);
+    }
     let worst = |row: &Prediction| worst_error(row, &metrics);
     parts.extend(mistakes(&predictions, ["true labels", "of the surest error"], worst));
     let headline = metrics.map.map(|map| (&MAP, map)).into_iter().chain([(&MICRO_F1, metrics.micro_f1)]);

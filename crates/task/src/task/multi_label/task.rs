@@ -8,6 +8,7 @@ use crate::code_path::CodePath;
 use crate::data::Split;
 use crate::error::Result;
 use crate::metrics::code_paths::MULTI_LABEL;
+use crate::metrics::probabilities::Truths;
 use crate::metrics::{MultiLabelMetrics, TaskMetrics};
 use crate::model::Outputs;
 use crate::ops::code_paths::{BINARY_CROSS_ENTROPY, SIGMOID};
@@ -16,8 +17,9 @@ use crate::pipeline::{ClassWeights, Data, Head, LabelKind, LossWeights};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::{
-    Annotations, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
-    TaskSpec, class_weights,
+    Analysis, Annotations, BoxThresholds, Decisions, EvaluatedPredictions, MeasuredImages, OutputDescription,
+    OutputForm, Predictions, Task, TaskFile, TaskProblem, TaskSpec, class_weights, monitors_ranking,
+    probabilities,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -27,6 +29,10 @@ pub(super) const RECIPE_FIELD: &str = "multi_label";
 pub struct MultiLabel {
     labels: Vec<String>,
     positive_weights: Option<Vec<f64>>,
+    /// Whether the area under ROC curves is measured in validations.
+    ranks: bool,
+    /// For new images.
+    decisions: Decisions,
 }
 
 /// The values that the meter accumulates for a batch.
@@ -96,6 +102,9 @@ impl train::TrainTask for MultiLabel {
             scores.insert("macro_f1".to_owned(), all.macro_f1);
             scores.extend(all.map.map(|map| ("map".to_owned(), map)));
         }
+        if self.ranks {
+            scores.extend(meter.auc().map(|auc| ("auc".to_owned(), auc)));
+        }
         scores
     }
 }
@@ -124,7 +133,12 @@ impl Task for MultiLabel {
             None => (vec![1; spec.classes.len()], 2),
         };
         let resolve = |weights: &ClassWeights| weights.resolve_positive(spec.classes, &with, images);
-        Self { labels: spec.classes.to_vec(), positive_weights: weights(spec).map(resolve) }
+        Self {
+            labels: spec.classes.to_vec(),
+            positive_weights: weights(spec).map(resolve),
+            ranks: monitors_ranking(spec),
+            decisions: Decisions::default(),
+        }
     }
 
     fn check(&self, spec: &TaskSpec) -> Result<(), TaskProblem> {
@@ -156,12 +170,29 @@ impl Task for MultiLabel {
         rows(&ops::sigmoid(outputs.logits()?.tensor())?)
     }
 
+    fn deciding(self, decisions: Decisions) -> Self {
+        Self { decisions, ..self }
+    }
+
+    fn predict_new(
+        &self,
+        outputs: &Outputs,
+        annotations: &Annotations,
+        _: &BoxThresholds,
+    ) -> Result<Vec<Vec<f32>>> {
+        let corrected = |row: Vec<f32>| {
+            let truths = Truths::Labels(vec![false; row.len()]);
+            self.decisions.corrected(row, truths)
+        };
+        Ok(self.predict(outputs, annotations)?.into_iter().map(corrected).collect())
+    }
+
     fn describe(&self, probabilities: &Vec<f32>) -> OutputDescription {
-        predictions::describe(&self.labels, probabilities)
+        predictions::describe(&self.labels, probabilities, &self.decisions)
     }
 
     fn new_images_files(&self, predictions: &[(String, Vec<f32>)]) -> Result<Vec<TaskFile>> {
-        Ok(vec![predictions::new_images_file(&self.labels, predictions)])
+        Ok(vec![predictions::new_images_file(&self.labels, predictions, &self.decisions)])
     }
 
     fn predictions_files(&self, predictions: Predictions<Self>) -> Result<Vec<TaskFile>> {
@@ -175,5 +206,13 @@ impl Task for MultiLabel {
     /// A row for each label. Labels are predicted independently, so there is no confusion between them.
     fn files(&self, _: &str, meter: &MultiLabelMetrics) -> Result<Vec<TaskFile>> {
         Ok(vec![TaskFile::new("labels.csv", report::labels_csv(&meter.finish(&self.labels)?))])
+    }
+    /// What the probabilities say.
+    fn analysis(&self, evaluated: &EvaluatedPredictions<Self>) -> Result<Analysis> {
+        probabilities::of_evaluation(&self.labels, evaluated)
+    }
+
+    fn analysis_code_paths(&self) -> Vec<CodePath> {
+        probabilities::CODE_PATHS.to_vec()
     }
 }

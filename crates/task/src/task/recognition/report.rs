@@ -29,7 +29,7 @@ pub static METRICS: TaskMetrics = TaskMetrics {
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "recognition",
     metrics: &METRICS,
-    files: &["roc.csv", "roc.svg", "roc.png", "hardest_pairs.csv", "cmc.csv", "cmc.svg", "cmc.png"],
+    files: &[&["roc.csv", "roc.svg", "roc.png", "hardest_pairs.csv", "cmc.csv", "cmc.svg", "cmc.png"]],
     is_of: |document| document.get("recognition").is_some(),
     report,
     compared: TaskReporting::NOTHING_COMPARED,
