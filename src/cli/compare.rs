@@ -129,6 +129,7 @@ fn write(
         files.push((format!("{name}.svg"), figure.document().into_bytes()));
         files.push((format!("{name}.png"), report::png(&figure)?));
     }
+    files.extend(run::out_of_fold(overlay)?.map(|table| ("out_of_fold.csv".to_owned(), table.into_bytes())));
     files.extend(sheets.iter().map(|sheet| (sheet.name.clone(), sheet.jpeg.clone())));
     files.push(("compare.html".to_owned(), page.into_bytes()));
     files.push(("compare.csv".to_owned(), report::comparison_csv(overlay).into_bytes()));

@@ -63,6 +63,8 @@ commands! {
     Diff(diff),
     /// Compare runs in one table and one plot, with mean and deviation over seeds
     Compare(compare),
+    /// Rank images by how probably their labels are wrong
+    CheckLabels(check_labels),
     /// Predict the classes of images, or the objects in them
     Predict(predict),
     /// Write a trained model as an ONNX file, for other programs

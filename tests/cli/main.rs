@@ -20,6 +20,7 @@ mod examples;
 mod export;
 mod failure;
 mod features;
+mod folds;
 mod gc;
 mod heads;
 mod hostile;

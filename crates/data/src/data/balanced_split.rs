@@ -63,11 +63,12 @@ pub fn balanced(
     }
     // Floating-point sums depend on their order.
     groups.iter_mut().for_each(|group| group.classes.sort_unstable_by_key(|(class, _)| *class));
-    let parts = fractions.wanted();
-    let mut table = BalanceTable::new(&groups, count + 1, &parts, fractions, every_class);
+    let parts = fractions.parts();
+    let shares: Vec<f64> = parts.iter().map(|(_, share)| *share).collect();
+    let mut table = BalanceTable::new(&groups, count + 1, &shares, every_class);
     table.deal();
     table.improve();
-    group_of.into_iter().map(|group| parts[table.part_of[group]]).collect()
+    group_of.into_iter().map(|group| parts[table.part_of[group]].0).collect()
 }
 
 /// The actual and the wanted number of images of each class in each split. The last column counts all images.
@@ -81,13 +82,7 @@ struct BalanceTable<'a> {
 }
 
 impl<'a> BalanceTable<'a> {
-    fn new(
-        groups: &'a [BalanceGroup],
-        classes: usize,
-        parts: &[Split],
-        fractions: &SplitFractions,
-        every_class: bool,
-    ) -> Self {
+    fn new(groups: &'a [BalanceGroup], classes: usize, shares: &[f64], every_class: bool) -> Self {
         let mut images = vec![0.0; classes + 1];
         let mut in_groups = vec![0; classes + 1];
         for group in groups {
@@ -97,13 +92,12 @@ impl<'a> BalanceTable<'a> {
                 in_groups[*class] += 1;
             }
         }
-        let shares: Vec<f64> = parts.iter().map(|part| fractions.share(*part)).collect();
         let mut wanted: Vec<Vec<f64>> =
             shares.iter().map(|share| images.iter().map(|images| share * images).collect()).collect();
-        let largest = (0..parts.len()).max_by(|a, b| shares[*a].total_cmp(&shares[*b])).unwrap_or(0);
+        let largest = (0..shares.len()).max_by(|a, b| shares[*a].total_cmp(&shares[*b])).unwrap_or(0);
         let mut weights = vec![1.0; classes + 1];
-        for class in (0..classes).filter(|class| every_class && in_groups[*class] >= parts.len()) {
-            for part in (0..parts.len()).filter(|part| *part != largest) {
+        for class in (0..classes).filter(|class| every_class && in_groups[*class] >= shares.len()) {
+            for part in (0..shares.len()).filter(|part| *part != largest) {
                 let lacking = 1.0 - wanted[part][class];
                 if lacking > 0.0 {
                     wanted[part][class] += lacking;
@@ -112,7 +106,7 @@ impl<'a> BalanceTable<'a> {
                 }
             }
         }
-        let has = vec![vec![0.0; classes + 1]; parts.len()];
+        let has = vec![vec![0.0; classes + 1]; shares.len()];
         Self { groups, wanted, has, weights, part_of: vec![0; groups.len()] }
     }
 

@@ -84,6 +84,13 @@ impl Dataset {
         if fractions.validation == 0.0 && fractions.test == 0.0 {
             return Ok(());
         }
+        if fractions.folds.is_some() && !self.split(Split::Validation).is_empty() {
+            return Err(Error::usage(
+                "`split.folds` divides the training images, but the data already say which images \
+                                     are for validation",
+            )
+            .hint("remove `split.folds` and `split.fold`"));
+        }
         let training = self.split(Split::Train);
         let paths: Vec<String> = training.iter().map(|&index| self.samples[index].path.clone()).collect();
         let keys = keys(&paths, settings.group.as_deref())?;

@@ -11,16 +11,35 @@ use super::{Dataset, Split};
 use crate::pipeline;
 use crate::{Error, Result};
 
-/// The validated fractions, seed and grouping of a split.
+/// The validated fractions and the seed of a split.
 pub struct SplitFractions {
     pub seed: u64,
     pub validation: f64,
     pub test: f64,
+    /// Of a cross-validation, which then determines the fraction of validation images.
+    pub folds: Option<HeldOutFold>,
+}
+
+/// The part of a cross-validation that is the validation split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldOutFold {
+    /// The number of parts.
+    pub count: u32,
+    /// From 0.
+    pub held_out: u32,
 }
 
 impl SplitFractions {
     pub fn new(split: &pipeline::Split) -> Result<Self> {
-        let (validation, test) = (split.validation, split.test);
+        let folds = match (split.folds, split.fold) {
+            (Some(count), Some(fold)) if (1..=count).contains(&fold) => {
+                Some(HeldOutFold { count, held_out: fold - 1 })
+            }
+            (None, None) => None,
+            _ => return Err(Error::usage("`split.fold` is not a number from 1 to `split.folds`")),
+        };
+        let test = split.test;
+        let validation = folds.map_or(split.validation, |folds| (1.0 - test) / f64::from(folds.count));
         for (name, share) in [("validation", validation), ("test", test)] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::usage(format!(
@@ -34,7 +53,7 @@ impl SplitFractions {
                 validation + test
             )));
         }
-        Ok(Self { seed: split.seed, validation, test })
+        Ok(Self { seed: split.seed, validation, test, folds })
     }
 
     /// The number of a key in [0, 1), which depends on the seed.
@@ -50,12 +69,29 @@ impl SplitFractions {
     pub fn part(&self, key: &str) -> Split {
         let place = (self.hash(key) >> 11) as f64 / (1u64 << 53) as f64;
         if place < self.test {
-            Split::Test
-        } else if place < self.test + self.validation {
-            Split::Validation
-        } else {
-            Split::Train
+            return Split::Test;
         }
+        // The validation split is the first part after the test images, or another of that size.
+        let part = match self.folds {
+            None => u32::from(place >= self.test + self.validation),
+            Some(folds) => {
+                let part = ((place - self.test) / self.validation) as u32;
+                u32::from(part.min(folds.count - 1) != folds.held_out)
+            }
+        };
+        if part == 0 { Split::Validation } else { Split::Train }
+    }
+
+    /// The parts that images are divided into, with their fractions. The split of a part depends on the fold that is held
+    /// out, but the parts do not.
+    pub fn parts(&self) -> Vec<(Split, f64)> {
+        let Some(folds) = self.folds else {
+            return self.wanted().into_iter().map(|part| (part, self.share(part))).collect();
+        };
+        let of_fold = |fold| if fold == folds.held_out { Split::Validation } else { Split::Train };
+        let test = (Split::Test, self.test);
+        let all = std::iter::once(test).chain((0..folds.count).map(|fold| (of_fold(fold), self.validation)));
+        all.filter(|(_, share)| *share > 1e-9).collect()
     }
 
     /// The requested fraction of a split.
@@ -136,7 +172,7 @@ mod tests {
     use super::*;
 
     fn fractions(seed: u64, validation: f64, test: f64) -> SplitFractions {
-        SplitFractions { seed, validation, test }
+        SplitFractions { seed, validation, test, folds: None }
     }
 
     #[test]
@@ -156,6 +192,39 @@ mod tests {
         let moved =
             keys.iter().filter(|key| fractions(0, 0.2, 0.1).part(key) != fractions(1, 0.2, 0.1).part(key));
         assert!(moved.count() > 3000);
+    }
+
+    fn fold(held_out: u32) -> SplitFractions {
+        let folds = Some(HeldOutFold { count: 5, held_out });
+        SplitFractions { validation: 0.18, folds, ..fractions(3, 0.0, 0.1) }
+    }
+
+    #[test]
+    fn each_image_is_held_out_in_one_fold_or_is_a_test_image_in_all() {
+        let keys: Vec<String> = (0..5_000).map(|i| format!("a/{i}.png")).collect();
+        let mut held_out = [0; 5];
+        for key in &keys {
+            let parts: Vec<Split> = (0..5).map(|part| fold(part).part(key)).collect();
+            let validation = parts.iter().filter(|part| **part == Split::Validation).count();
+            let tests = parts.iter().filter(|part| **part == Split::Test).count();
+            assert!((validation, tests) == (1, 0) || (validation, tests) == (0, 5), "{key}: {parts:?}");
+            if let Some(part) = parts.iter().position(|part| *part == Split::Validation) {
+                held_out[part] += 1;
+            }
+        }
+        assert!(held_out.iter().all(|images: &usize| images.abs_diff(900) < 120), "{held_out:?}");
+        // The first fold is the validation split of the same fraction.
+        let first = |key: &String| fold(0).part(key) == fractions(3, 0.18, 0.1).part(key);
+        assert!(keys.iter().all(first));
+    }
+
+    #[test]
+    fn a_fold_needs_its_number_of_parts() {
+        let split = |folds, fold| SplitFractions::new(&pipeline::Split { folds, fold, ..Default::default() });
+        assert_eq!(split(Some(4), Some(4)).unwrap().validation, 0.25);
+        for (folds, fold) in [(Some(4), Some(5)), (Some(4), None), (None, Some(1))] {
+            assert!(split(folds, fold).is_err());
+        }
     }
 
     proptest! {

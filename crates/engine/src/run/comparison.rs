@@ -36,6 +36,21 @@ impl AveragedSettings {
         self.0.iter().map(String::as_str)
     }
 
+    /// Also over the folds of a cross-validation: runs of one row hold out another part each.
+    fn with_folds(&self, runs: &[RunDirectory]) -> Result<Self> {
+        let mut paths = self.0.clone();
+        for run in runs {
+            let settings = run.settings()?;
+            for (name, data) in settings["data"].as_object().into_iter().flatten() {
+                let path = format!("data.{name}.split.fold");
+                if !data["split"]["fold"].is_null() && !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        }
+        Ok(Self(paths))
+    }
+
     /// Whether runs of one row may read different images.
     fn varies_data(&self) -> bool {
         self.paths().any(|path| path.starts_with("data."))
@@ -77,6 +92,7 @@ pub fn compare_runs(
     options: &CompareOptions,
 ) -> Result<RunComparison> {
     let runs: Vec<RunDirectory> = arguments.iter().flatten().cloned().collect();
+    let (asked, averaged) = (averaged, &averaged.with_folds(&runs)?);
     let costs = Costs::of(&runs)?;
     let evaluation = evaluation(&runs, options.evaluation.as_deref())?;
     let mut groups: Vec<Vec<LoadedRun>> = Vec::new();
@@ -90,7 +106,7 @@ pub fn compare_runs(
             }
         }
     }
-    check_averaged(&groups, averaged)?;
+    check_averaged(&groups, asked)?;
     let mut names: Vec<&str> = groups.iter().flatten().map(|read| read.run.name.as_str()).collect();
     names.dedup();
     let title = names.join(", ");
@@ -100,7 +116,7 @@ pub fn compare_runs(
     let others = groups.iter_mut().flatten().filter(|read| read.curve != curve);
     others.for_each(|read| read.run.curve.clear());
     let groups = groups.into_iter().zip(labels).map(|(mut group, label)| {
-        group.sort_by_key(|read| read.run.seed);
+        group.sort_by_key(|read| (read.run.seed, read.run.fold.clone()));
         let parameters = group[0].parameters;
         RunGroup::new(label, group.into_iter().map(|read| read.run).collect(), parameters)
     });
@@ -253,6 +269,7 @@ fn read(
             id: run.id(),
             label: record.label.clone(),
             seed: settings["seed"].as_u64().unwrap_or(0),
+            fold: folds(&settings),
             state: run.state().to_string(),
             seconds: costs.seconds(&record),
             memory_bytes: costs.memory(&record),
@@ -265,6 +282,12 @@ fn read(
         settings,
         curve,
     })
+}
+
+/// The parts that a run holds out, one for each data set with folds.
+fn folds(settings: &Value) -> Vec<u64> {
+    let data = settings["data"].as_object().into_iter().flat_map(|data| data.values());
+    data.filter_map(|data| data["split"]["fold"].as_u64()).collect()
 }
 
 /// The validation scores of a train stage in its best epoch.

@@ -65,8 +65,9 @@ pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use subsets::{SubsetColumns, SubsetRow, subset_table, subsets_csv};
 pub use svg::Svg;
 pub use tables::{
-    Prediction, broken_csv, confusion_csv, labels_csv, matrix_csv, new_images_csv, predictions_csv,
-    read_matrix, read_predictions, thresholds_csv,
+    CheckedLabel, OutOfFoldRow, Prediction, broken_csv, confusion_csv, label_check_csv, labels_csv,
+    matrix_csv, new_images_csv, out_of_fold_csv, prediction_classes, predictions_csv, read_matrix,
+    read_predictions, thresholds_csv,
 };
 pub use text::{
     column_text, count, freeze_summary, number, percent, shortest, significant, unfreeze_summary, value_text,

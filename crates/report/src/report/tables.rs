@@ -123,6 +123,79 @@ pub fn new_images_csv<'a>(
     text(writer)
 }
 
+/// The classes of what [`predictions_csv`] wrote; `None` of another table of predictions.
+///
+/// # Errors
+/// The table has no header.
+pub fn prediction_classes(text: &str) -> Result<Option<Vec<String>>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let columns = reader.headers().map_err(unreadable)?.iter().skip(3);
+    let classes: Option<Vec<String>> =
+        columns.map(|column| column.strip_prefix("probability ").map(str::to_owned)).collect();
+    Ok(classes.filter(|classes| !classes.is_empty()))
+}
+
+/// A prediction by the run that held its image out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutOfFoldRow {
+    /// The label of the run's row in the comparison.
+    pub row: String,
+    pub seed: u64,
+    pub fold: u64,
+    pub prediction: Prediction,
+}
+
+/// The predictions of a cross-validation, with the row, the seed and the fold of the run.
+pub fn out_of_fold_csv(classes: &[String], rows: &[OutOfFoldRow]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = ["row", "seed", "fold", "file", "label", "predicted"].map(str::to_owned).into_iter();
+    let columns = classes.iter().map(|class| format!("probability {class}"));
+    writer.write_record(header.chain(columns)).expect(IN_MEMORY);
+    for OutOfFoldRow { row, seed, fold, prediction } in rows {
+        let [row, file, label, predicted] = [row, &prediction.file, &prediction.label, &prediction.predicted]
+            .map(|name| csv_cells::text(name));
+        writer
+            .serialize((row, seed, fold, file, label, predicted, &prediction.probabilities))
+            .expect(IN_MEMORY);
+    }
+    text(writer)
+}
+
+/// The label of an image, and what models say that did not train on it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct CheckedLabel {
+    /// The path relative to the data set's root.
+    pub file: String,
+    /// The given class, or labels.
+    pub label: String,
+    /// The likely one.
+    pub suggested: String,
+    /// How likely the given label is compared with others, from −1 to 1. Below 0, another one is more likely.
+    pub margin: f64,
+    /// The number of predictions that are averaged.
+    pub runs: usize,
+}
+
+impl CheckedLabel {
+    /// Such as `cat → dog, margin −0.93`.
+    pub fn in_words(&self) -> String {
+        let name = |label: &String| if label.is_empty() { "nothing".to_owned() } else { label.clone() };
+        let sign = if self.margin < 0.0 { "−" } else { "" };
+        format!("{} → {}, margin {sign}{:.2}", name(&self.label), name(&self.suggested), self.margin.abs())
+    }
+}
+
+/// A row for each image, in their order.
+pub fn label_check_csv(images: &[CheckedLabel]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["rank", "file", "label", "suggested", "margin", "runs"]).expect(IN_MEMORY);
+    for (place, CheckedLabel { file, label, suggested, margin, runs }) in images.iter().enumerate() {
+        let [file, label, suggested] = [file, label, suggested].map(|name| csv_cells::text(name));
+        writer.serialize((place + 1, file, label, suggested, margin, runs)).expect(IN_MEMORY);
+    }
+    text(writer)
+}
+
 /// Reads what [`predictions_csv`] wrote.
 pub fn read_predictions(text: &str) -> Result<Vec<Prediction>> {
     let read = |row: csv::Result<(String, String, String, Vec<f32>)>| {

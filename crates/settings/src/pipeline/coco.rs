@@ -70,6 +70,13 @@ pub struct CocoSplit {
     /// A regular expression over the path below `root`. Images with the same first capture group stay in the same
     /// split. `^` and `$` also match at each `/`.
     pub group: Option<String>,
+    /// The number of parts into which the images that are not held out for the final test are divided, for
+    /// cross-validation. `fold` says which part is the validation split.
+    #[schemars(range(min = 2, max = 100))]
+    pub folds: Option<u32>,
+    /// The part that is held out for validation, from 1 to `folds`. The others are training images.
+    #[schemars(range(min = 1, max = 100))]
+    pub fold: Option<u32>,
     /// JSON files of other splits, with the same categories. `file` then lists the training images, and those of splits
     /// that take a fraction of it.
     pub files: Option<SplitFiles>,
@@ -79,16 +86,17 @@ pub struct CocoSplit {
 
 impl Default for CocoSplit {
     fn default() -> Self {
-        let Split { validation, test, method, require_classes, seed, group, folders } = Split::default();
-        Self { validation, test, method, require_classes, seed, group, files: None, folders }
+        let Split { validation, test, method, require_classes, seed, group, folds, fold, folders } =
+            Split::default();
+        Self { validation, test, method, require_classes, seed, group, folds, fold, files: None, folders }
     }
 }
 
 impl CocoSplit {
     /// The settings that split by fraction.
     pub fn shares(&self) -> Split {
-        let Self { validation, test, method, require_classes, seed, group, .. } = self.clone();
-        Split { validation, test, method, require_classes, seed, group, folders: None }
+        let Self { validation, test, method, require_classes, seed, group, folds, fold, .. } = self.clone();
+        Split { validation, test, method, require_classes, seed, group, folds, fold, folders: None }
     }
 
     /// The splits it makes.

@@ -176,6 +176,13 @@ pub struct Split {
     /// A regular expression over the path below `root`. Images with the same first capture group stay in the same
     /// split. `^` and `$` also match at each `/`.
     pub group: Option<String>,
+    /// The number of parts into which the images that are not held out for the final test are divided, for
+    /// cross-validation. `fold` says which part is the validation split.
+    #[schemars(range(min = 2, max = 100))]
+    pub folds: Option<u32>,
+    /// The part that is held out for validation, from 1 to `folds`. The others are training images.
+    #[schemars(range(min = 1, max = 100))]
+    pub fold: Option<u32>,
     /// Folders below `root` that hold the splits. A split with a folder takes no fraction; a split without one may take
     /// a fraction of the training folder.
     pub folders: Option<SplitFolders>,
@@ -190,6 +197,8 @@ impl Default for Split {
             require_classes: true,
             seed: 0,
             group: None,
+            folds: None,
+            fold: None,
             folders: None,
         }
     }
@@ -198,12 +207,13 @@ impl Default for Split {
 impl Split {
     /// The splits it makes.
     pub fn parts(&self) -> AvailableSplits {
+        let validation = self.validation > 0.0 || self.folds.is_some();
         match &self.folders {
             Some(folders) => AvailableSplits {
-                validation: folders.validation.is_some() || self.validation > 0.0,
+                validation: folders.validation.is_some() || validation,
                 test: folders.test.is_some() || self.test > 0.0,
             },
-            None => AvailableSplits { validation: self.validation > 0.0, test: self.test > 0.0 },
+            None => AvailableSplits { validation, test: self.test > 0.0 },
         }
     }
 }

@@ -122,13 +122,14 @@ fn parts(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<O
         let usual = Split::default();
         let (validation, test) = (split.validation != usual.validation, split.test != usual.test);
         // Splits without a folder or table may take a fraction of the training images.
-        let shares = validation && !parts.validation || test && !parts.test;
+        let shares = validation && !parts.validation || test && !parts.test || split.folds.is_some();
         let idle = [
             ("validation", validation && parts.validation),
             ("test", test && parts.test),
             ("method", split.method != usual.method && !shares),
             ("seed", split.seed != usual.seed && !shares),
             ("group", split.group != usual.group && !shares),
+            ("folds", split.folds.is_some() && parts.validation),
         ];
         for (key, _) in idle.iter().filter(|(_, idle)| *idle) {
             let message = format!("`{key}` has no effect: {does}");
@@ -136,6 +137,7 @@ fn parts(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<O
             draft.report(place, "conflict", message, format!("remove `{key}` or `{by}`"));
         }
     }
+    folds(draft, at, split);
     if split.validation < 1.0 && split.test < 1.0 && split.validation + split.test >= 1.0 {
         let message = format!(
             "validation ({}) and test ({}) leave no images for training",
@@ -155,5 +157,43 @@ fn parts(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<O
             }
             Ok(_) => {}
         }
+    }
+}
+
+/// The parts of a cross-validation, and the one that is held out.
+fn folds(draft: &mut UncheckedPipeline, at: &str, split: &Split) {
+    let (folds, fold) = match (split.folds, split.fold) {
+        (None, None) => return,
+        (Some(folds), fold) => (folds, fold),
+        (None, Some(_)) => {
+            let place = draft.key_span(&format!("{at}.fold"));
+            let message = "`fold` has no effect without `folds`".to_owned();
+            let help = "set the number of parts, such as `folds = 5`".to_owned();
+            return draft.report(place, "no-effect", message, help);
+        }
+    };
+    let place = draft.key_span(&format!("{at}.folds"));
+    if split.validation > 0.0 {
+        let message = "`folds` and `validation` both determine the validation split".to_owned();
+        draft.report(
+            place,
+            "conflict",
+            message,
+            "remove `validation`: one of the parts is held out".to_owned(),
+        );
+    } else if fold.is_none() {
+        let values: Vec<String> = (1..=folds.min(10)).map(|fold| fold.to_string()).collect();
+        let message = "`folds` needs a `fold`, the part that is held out for validation".to_owned();
+        let more = if folds > 10 { ", …" } else { "" };
+        let help = format!(
+            "set `fold = 1`, and for a run of each part add `[[matrix]]` with `path = \"{at}.fold\"` and \
+             `values = [{}{more}]`",
+            values.join(", ")
+        );
+        draft.report(place, "incomplete", message, help);
+    } else if let Some(fold) = fold.filter(|fold| *fold > folds) {
+        let place = draft.span(&format!("{at}.fold"));
+        let message = format!("there is no part {fold}: `folds` is {folds}");
+        draft.report(place, "conflict", message, format!("use a number from 1 to {folds}"));
     }
 }

@@ -159,6 +159,13 @@ pub struct TableSplit {
     /// A regular expression over the path below `root`. Images with the same first capture group stay in the same
     /// split. `^` and `$` also match at each `/`.
     pub group: Option<String>,
+    /// The number of parts into which the images that are not held out for the final test are divided, for
+    /// cross-validation. `fold` says which part is the validation split.
+    #[schemars(range(min = 2, max = 100))]
+    pub folds: Option<u32>,
+    /// The part that is held out for validation, from 1 to `folds`. The others are training images.
+    #[schemars(range(min = 1, max = 100))]
+    pub fold: Option<u32>,
     /// A column with the split of each image: `train`, `validation` (or `val`, `valid`) or `test`.
     #[schemars(length(min = 1))]
     pub column: Option<String>,
@@ -169,16 +176,28 @@ pub struct TableSplit {
 
 impl Default for TableSplit {
     fn default() -> Self {
-        let Split { validation, test, method, require_classes, seed, group, folders: _ } = Split::default();
-        Self { validation, test, method, require_classes, seed, group, column: None, files: None }
+        let Split { validation, test, method, require_classes, seed, group, folds, fold, folders: _ } =
+            Split::default();
+        Self {
+            validation,
+            test,
+            method,
+            require_classes,
+            seed,
+            group,
+            folds,
+            fold,
+            column: None,
+            files: None,
+        }
     }
 }
 
 impl TableSplit {
     /// The settings that split by fraction.
     pub fn shares(&self) -> Split {
-        let Self { validation, test, method, require_classes, seed, group, .. } = self.clone();
-        Split { validation, test, method, require_classes, seed, group, folders: None }
+        let Self { validation, test, method, require_classes, seed, group, folds, fold, .. } = self.clone();
+        Split { validation, test, method, require_classes, seed, group, folds, fold, folders: None }
     }
 
     /// The splits it makes. A column may name any split, which only the table itself shows.

@@ -73,6 +73,13 @@ pub struct VocSplit {
     /// A regular expression over the path below `root`. Images with the same first capture group stay in the same
     /// split. `^` and `$` also match at each `/`.
     pub group: Option<String>,
+    /// The number of parts into which the images that are not held out for the final test are divided, for
+    /// cross-validation. `fold` says which part is the validation split.
+    #[schemars(range(min = 2, max = 100))]
+    pub folds: Option<u32>,
+    /// The part that is held out for validation, from 1 to `folds`. The others are training images.
+    #[schemars(range(min = 1, max = 100))]
+    pub fold: Option<u32>,
     /// Whether to use the lists in `ImageSets/Main`, if there are any: `train.txt` (or `trainval.txt`), `val.txt` and
     /// `test.txt`.
     pub image_sets: bool,
@@ -83,17 +90,39 @@ pub struct VocSplit {
 
 impl Default for VocSplit {
     fn default() -> Self {
-        let Split { validation, test, method, require_classes, seed, group, folders } = Split::default();
-        Self { validation, test, method, require_classes, seed, group, image_sets: true, folders }
+        let Split { validation, test, method, require_classes, seed, group, folds, fold, folders } =
+            Split::default();
+        Self {
+            validation,
+            test,
+            method,
+            require_classes,
+            seed,
+            group,
+            folds,
+            fold,
+            image_sets: true,
+            folders,
+        }
     }
 }
 
 impl VocSplit {
     /// The settings that split by fraction and by folders.
     pub fn shares(&self) -> Split {
-        let Self { validation, test, method, require_classes, seed, group, image_sets: _, folders } =
-            self.clone();
-        Split { validation, test, method, require_classes, seed, group, folders }
+        let Self {
+            validation,
+            test,
+            method,
+            require_classes,
+            seed,
+            group,
+            folds,
+            fold,
+            image_sets: _,
+            folders,
+        } = self.clone();
+        Split { validation, test, method, require_classes, seed, group, folds, fold, folders }
     }
 
     /// The splits it makes. Lists may name any split, which only the data show.

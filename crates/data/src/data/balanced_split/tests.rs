@@ -1,16 +1,19 @@
 use proptest::prelude::*;
 
+use super::super::split::HeldOutFold;
 use super::*;
 
 const SHARES: [(Split, f64); 3] = [(Split::Train, 0.7), (Split::Validation, 0.2), (Split::Test, 0.1)];
 
 fn fractions(seed: u64) -> SplitFractions {
-    SplitFractions { seed, validation: 0.2, test: 0.1 }
+    SplitFractions { seed, validation: 0.2, test: 0.1, folds: None }
 }
 
 /// Images in groups of 1 to 20; a group shows one class mostly, and a third of its images another.
 fn scene(groups: u64, classes: u32, draw: u64) -> (Vec<String>, Vec<Vec<u32>>) {
-    let hash = |what: String| SplitFractions { seed: draw, validation: 0.0, test: 0.0 }.hash(&what) >> 20;
+    let hash = |what: String| {
+        SplitFractions { seed: draw, validation: 0.0, test: 0.0, folds: None }.hash(&what) >> 20
+    };
     let (mut keys, mut shown) = (Vec::new(), Vec::new());
     for group in 0..groups {
         let size = 1 + hash(format!("size {group}")) % 20;
@@ -93,12 +96,35 @@ fn every_class_of_a_small_set_is_in_the_small_part() {
     let keys: Vec<String> = (0..8).map(|image| format!("{image}.png")).collect();
     let shown: Vec<&[u32]> = (0..8).map(|image| if image < 4 { &[0u32][..] } else { &[1] }).collect();
     for seed in 0..20 {
-        let parts = balanced(&keys, &shown, &SplitFractions { seed, validation: 0.1, test: 0.0 }, true);
+        let parts =
+            balanced(&keys, &shown, &SplitFractions { seed, validation: 0.1, test: 0.0, folds: None }, true);
         for class in [0..4, 4..8] {
             let held_out = parts[class].iter().filter(|part| **part == Split::Validation).count();
             assert_eq!(held_out, 1, "{parts:?}");
         }
     }
+}
+
+#[test]
+fn folds_divide_every_class_evenly_and_hold_each_image_out_once() {
+    let keys: Vec<String> = (0..60).map(|image| format!("p{}", image / 2)).collect();
+    let shown: Vec<&[u32]> = (0..60).map(|image| if image < 40 { &[0u32][..] } else { &[1] }).collect();
+    let of_fold = |held_out| {
+        let folds = Some(HeldOutFold { count: 5, held_out });
+        balanced(&keys, &shown, &SplitFractions { seed: 1, validation: 0.2, test: 0.0, folds }, true)
+    };
+    let mut held_out = vec![0; 60];
+    for parts in (0..5).map(of_fold) {
+        for (image, part) in parts.iter().enumerate() {
+            held_out[image] += usize::from(*part == Split::Validation);
+        }
+        let of_class = |images: std::ops::Range<usize>| {
+            parts[images].iter().filter(|part| **part == Split::Validation).count()
+        };
+        assert_eq!((of_class(0..40), of_class(40..60)), (8, 4));
+        assert!((0..60).step_by(2).all(|image| parts[image] == parts[image + 1]), "groups stay whole");
+    }
+    assert_eq!(held_out, [1; 60]);
 }
 
 proptest! {

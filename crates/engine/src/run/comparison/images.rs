@@ -1,17 +1,14 @@
 //! Sheets of a comparison: images with their truth and what each row of the table predicts for them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::data::Transform;
-use crate::error::{Error, Result};
-use crate::events::Event;
-use crate::pipeline::ImageSettings;
+use crate::error::Result;
 use crate::report::{
     ComparedImage, ComparedImages, ImageAnswer, ImageRow, RunComparison, StageFiles, comparison_sheet, jpeg,
 };
-use crate::run::predict::encoded;
-use crate::run::{RunDirectory, read_events};
+use crate::run::RunDirectory;
+use crate::run::stage_images::StageImages;
 use crate::task;
 
 /// The rows of a sheet.
@@ -46,15 +43,10 @@ pub fn compared_sheets(
     let Some(first) = columns.first() else { return Ok(Vec::new()) };
     let labels: Vec<String> = columns.iter().map(|column| column.label.clone()).collect();
     let shown: Vec<&str> = most_different(&columns).into_iter().take(most).collect();
-    let root = match folder {
-        Some(folder) => folder.to_owned(),
-        None => first.folder(stage)?,
-    };
-    let transform = first.transform(stage)?;
+    let images = StageImages::of(&first.run, stage, folder)?;
     let mut sheets = Vec::new();
     for (number, files) in shown.chunks(ROWS).enumerate() {
-        let rows =
-            files.iter().map(|file| row(file, &columns, &root, &transform)).collect::<Result<Vec<_>>>()?;
+        let rows = files.iter().map(|file| row(file, &columns, &images)).collect::<Result<Vec<_>>>()?;
         let title = format!("{}: {stage}", comparison.title);
         let sheet = comparison_sheet(&title, &labels, &rows, &first.images.classes)?;
         sheets.push(ComparedSheet { name: format!("images_{number}.jpg"), jpeg: jpeg(&sheet)? });
@@ -78,39 +70,6 @@ impl Column {
             task.map(|task| (task.compared_images)(&StageFiles::new(run.path(), stage))).transpose()?;
         Ok(Self { label: label.to_owned(), run: run.clone(), images: images.unwrap_or_default() })
     }
-
-    /// How the stage reads its images.
-    fn transform(&self, stage: &str) -> Result<Transform> {
-        let unreadable =
-            |cause: String| Error::failed(format!("the run's `plan.json` cannot be read: {cause}"));
-        let record = self.run.record()?;
-        let stage = record.stage(stage).ok_or_else(|| unreadable(format!("no stage `{stage}`")))?;
-        let view: ImageSettings = serde_json::from_value(stage.document["images"].clone())
-            .map_err(|error| unreadable(error.to_string()))?;
-        Ok(Transform::evaluation(&view, None))
-    }
-
-    /// Where the run found the images of the stage, which only its events say.
-    fn folder(&self, stage: &str) -> Result<PathBuf> {
-        let starts = read_events(&self.run).into_iter().rev().filter_map(|(_, event)| match event {
-            Event::RunStarted { images, .. } => images.get(stage).map(PathBuf::from),
-            _ => None,
-        });
-        let hint = "name the folder of the data set with `--images DIR`";
-        let folder = starts.into_iter().next().ok_or_else(|| {
-            Error::usage(format!("`{}` does not say where its images are", self.run.path().display()))
-                .hint(hint)
-        })?;
-        match folder.is_dir() {
-            true => Ok(folder),
-            false => Err(Error::usage(format!(
-                "the images of `{}` are no longer in `{}`",
-                self.run.path().display(),
-                folder.display()
-            ))
-            .hint(hint)),
-        }
-    }
 }
 
 /// The images by the range of mistakes over the columns, then by their sum, then by path.
@@ -129,17 +88,10 @@ fn most_different(columns: &[Column]) -> Vec<&str> {
     files.into_iter().map(|(file, _)| file).collect()
 }
 
-fn row(file: &str, columns: &[Column], root: &Path, transform: &Transform) -> Result<ImageRow> {
-    let path = root.join(file);
-    let bytes =
-        encoded(&path).map_err(|error| error.hint("name the folder of the data set with `--images DIR`"))?;
+fn row(file: &str, columns: &[Column], images: &StageImages) -> Result<ImageRow> {
     let of = |column: &Column| column.images.images.get(file).cloned();
-    let picture = transform
-        .reader()
-        .picture(&bytes)
-        .map_err(|cause| Error::failed(format!("cannot decode `{}`: {cause}", path.display())))?;
     let truth: ImageAnswer =
         columns.iter().find_map(of).map(|ComparedImage { truth, .. }| truth).unwrap_or_default();
     let answers = columns.iter().map(|column| of(column).map(|image| image.predicted)).collect();
-    Ok(ImageRow { file: file.to_owned(), picture, truth, answers })
+    Ok(ImageRow { file: file.to_owned(), picture: images.picture(file)?, truth, answers })
 }

@@ -11,7 +11,7 @@ pub struct Difference {
     pub mean: f64,
     /// The sample standard deviation of the pairs' differences, if there are several pairs.
     pub sd: Option<f64>,
-    /// The number of pairs: runs of both groups with the same seed.
+    /// The number of pairs: runs of both groups with the same seed and fold.
     pub pairs: usize,
     /// The 95 % confidence interval of the mean: Student's t over the pairs. None of pairs that all differ by the same,
     /// such as counts of epochs: they do not say how much others would vary.
@@ -26,7 +26,8 @@ impl Difference {
             .runs
             .iter()
             .filter_map(|run| {
-                let same = baseline.runs.iter().find(|other| other.seed == run.seed)?;
+                let same =
+                    baseline.runs.iter().find(|other| other.seed == run.seed && other.fold == run.fold)?;
                 Some(value(run)? - value(same)?)
             })
             .collect();

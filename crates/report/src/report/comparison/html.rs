@@ -35,6 +35,7 @@ fn table(data: &RunComparison, columns: &[Column]) -> Markup {
 /// Renders the page, with further figures and with sheets of images as JPEG. Equal data gives equal bytes.
 pub fn comparison_html(data: &RunComparison, figures: &[Svg], sheets: &[Vec<u8>]) -> String {
     let (columns, differences) = (data.columns(), data.difference_columns());
+    let folds = data.groups.iter().flat_map(|group| &group.runs).any(|run| !run.fold.is_empty());
     let best = |run: &ComparedRun, metric: &Metric| {
         let values = run.curve.iter().map(|point| point[1]);
         let best = values.reduce(match metric.better {
@@ -76,12 +77,13 @@ pub fn comparison_html(data: &RunComparison, figures: &[Svg], sheets: &[Vec<u8>]
             h2 { "Runs" }
             div.scroll {
                 table.wide {
-                    tr { th { "run" } th { "label" } th.number { "seed" } th { "state" } @if let Some(metric) = data.curve { th.number { "best " (metric.title) " of its curve" } } }
+                    tr { th { "run" } th { "label" } th.number { "seed" } @if folds { th.number { "fold" } } th { "state" } @if let Some(metric) = data.curve { th.number { "best " (metric.title) " of its curve" } } }
                     @for run in data.groups.iter().flat_map(|group| &group.runs) {
                         tr {
                             td { code { (run.name) "/" (run.id) } }
                             td { (run.label.as_deref().unwrap_or("")) }
                             td.number { (run.seed) }
+                            @if folds { td.number { (run.fold.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")) } }
                             td { (run.state) }
                             @if let Some(metric) = data.curve { td.number { (best(run, metric)) } }
                         }

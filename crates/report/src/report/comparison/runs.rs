@@ -87,6 +87,9 @@ pub struct ComparedRun {
     pub id: String,
     pub label: Option<String>,
     pub seed: u64,
+    /// The part of a cross-validation that it holds out, for each data set with folds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fold: Vec<u64>,
     pub state: String,
     pub seconds: Option<f64>,
     pub memory_bytes: Option<u64>,
