@@ -43,6 +43,7 @@ mod recognition;
 mod report;
 mod run;
 mod schema;
+mod soups;
 mod status;
 mod subsets;
 mod support;

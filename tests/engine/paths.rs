@@ -166,6 +166,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (weights::code_paths::WIDEN, widen),
     (weights::code_paths::SAVE, save),
     (weights::code_paths::CLASS_ROWS, class_rows),
+    (weights::code_paths::WEIGHT_AVERAGE, weight_average),
     (weights::code_paths::FIRST_CONV, first_conv),
     (model::code_paths::RESTORE_BATCH_NORM, restored_norms),
     (train::code_paths::OPTIMIZER, optimizer),
@@ -1040,6 +1041,12 @@ fn first_conv() -> String {
         }
     }
     digest(&adapted_weights)
+}
+
+fn weight_average() -> String {
+    let model = Model::tiny(3);
+    let states = [1, 2, 3].map(|seed| weights::initialize_all(&model.description, seed).unwrap());
+    digest(&weights::average(&states).unwrap().tensors)
 }
 
 fn restored_norms() -> String {

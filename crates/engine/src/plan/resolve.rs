@@ -150,7 +150,7 @@ impl Resolver<'_> {
             }
         };
         match stage {
-            Stage::LoadWeights(load) => self.load_weights(name, load, first, model_spec),
+            Stage::LoadWeights(load) => self.load_weights(name, load, above, model_spec),
             Stage::InitWeights(_) => Some((
                 ResolvedStage::InitWeights(InitWeightsStage { model_spec, seed: self.pipeline.seed }),
                 Value::Null,

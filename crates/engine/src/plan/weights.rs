@@ -17,7 +17,7 @@ impl Resolver<'_> {
         &mut self,
         name: &str,
         load: &pipeline::LoadWeights,
-        above: Option<&ResolvedStage>,
+        above: &[&ResolvedStage],
         model_spec: ModelSpec,
     ) -> Option<(ResolvedStage, Value)> {
         let description = model_spec.build().description;
@@ -58,16 +58,20 @@ impl Resolver<'_> {
             None => None,
         };
         let (mut weights, mut names, mut class_rows) = (LocatedWeights::Unknown, None, None);
-        let source = match (&load.file, above, &load.from) {
-            (None, Some(above), Some(from)) => {
-                let at = format!("stage.{name}.from");
-                weights = LocatedWeights::Above;
-                // If the classes are not known, they cannot be checked.
-                let known =
-                    [above.model_spec(), &model_spec].iter().all(|model_spec| is_known(&model_spec.classes));
-                known.then(|| (at, above.model_spec().weights_file(from)))
-            }
-            (None, None, None) => match self.pipeline.elsewhere.get(name) {
+        if !above.is_empty() {
+            weights = LocatedWeights::Above;
+        }
+        let averaged = load.average.iter().flatten().enumerate();
+        let averaged = averaged.map(|(place, stage)| (format!("stage.{name}.average[{place}]"), stage));
+        let written = load.from.iter().map(|stage| (format!("stage.{name}.from"), stage)).chain(averaged);
+        let known = |model_spec: &ModelSpec| is_known(&model_spec.classes);
+        // If the classes are not known, they cannot be checked.
+        let of_stages =
+            above.iter().zip(written).filter(|(above, _)| known(above.model_spec()) && known(&model_spec));
+        let of_stages: Vec<_> =
+            of_stages.map(|(above, (at, stage))| (at, above.model_spec().weights_file(stage))).collect();
+        let elsewhere = match (&load.file, above) {
+            (None, []) => match self.pipeline.elsewhere.get(name) {
                 Some(other) => Some((format!("stage.{name}.stage"), self.other_pipeline(name, other)?)),
                 None => None,
             },
@@ -80,7 +84,7 @@ impl Resolver<'_> {
             }
             _ => None,
         };
-        if let Some((at, source)) = source {
+        for (at, source) in of_stages.into_iter().chain(elsewhere) {
             let fits = source.and_then(|source| {
                 origins(&description, &source, &rules)?;
                 let mapping = ClassMapping::new(&source, &rules)?;

@@ -53,6 +53,7 @@ impl LoadWeightsStage {
     pub fn code_paths(&self) -> Vec<CodePath> {
         let mut paths = weights::code_paths::COMMON.to_vec();
         paths.extend(self.settings.class_rows.as_ref().map(|_| weights::code_paths::CLASS_ROWS));
+        paths.extend(self.settings.average.as_ref().map(|_| weights::code_paths::WEIGHT_AVERAGE));
         paths.extend(self.settings.first_conv.map(|_| weights::code_paths::FIRST_CONV));
         if self.settings.restore_batch_norm.is_some() {
             paths.push(model::code_paths::RESTORE_BATCH_NORM);
@@ -85,6 +86,16 @@ impl LoadWeightsStage {
             context.observer.event(&Event::WeightsAdapted { stage: context.stage.to_owned(), what });
         };
         let mut state = weights::load(&model.description, &source, &self.rules, self.seed)?;
+        if self.settings.average.is_some() {
+            let mut states = vec![state];
+            for path in context.sources.iter().skip(1) {
+                context.interrupt.check()?;
+                let source = WeightsFile::open(path)?.translated(&model.description)?;
+                states.push(weights::load(&model.description, &source, &self.rules, self.seed)?);
+            }
+            state = weights::average(&states)?;
+            say(format!("the mean of {} models", states.len()));
+        }
         if let Some(mapping) = ClassMapping::new(&source, &self.rules)? {
             say(mapping.sentence());
         }

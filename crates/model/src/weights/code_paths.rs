@@ -8,6 +8,8 @@ code_paths! {
     SAVE = "save", 1;
     /// Rows of other classes, by name.
     CLASS_ROWS = "class_rows", 1;
+    /// The mean of several models.
+    WEIGHT_AVERAGE = "weight_average", 1;
     /// The first convolution for another number of channels.
     FIRST_CONV = "first_conv", 1;
 }

@@ -2,6 +2,7 @@
 //!
 //! It never executes code from a file. It uses descriptions of models, never networks or stages.
 
+mod average;
 mod class_rows;
 pub mod code_paths;
 mod data_type;
@@ -19,6 +20,7 @@ mod timm;
 mod unmatched;
 mod weights_file;
 
+pub use average::average;
 pub use class_rows::{ClassMapping, class_tensors};
 pub use data_type::DataType;
 pub use dialect::Dialect;

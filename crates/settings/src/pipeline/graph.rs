@@ -82,11 +82,14 @@ impl StageReference<'_> {
 /// All references of a stage.
 fn references(stage: &Node) -> Vec<StageReference<'_>> {
     let from = stage.get("from").into_iter().map(|node| (node, WeightsUse::Start));
+    let averaged = stage.get("average").map(Node::items).unwrap_or_default();
+    let averaged = averaged.iter().map(|node| (node, WeightsUse::Start));
     let members = stage.get("ensemble").map(Node::items).unwrap_or_default();
     let members = members.iter().map(|node| (node, WeightsUse::Member));
     let teacher = stage.get("distill").and_then(|distill| distill.get("teacher"));
     let teacher = teacher.into_iter().map(|node| (node, WeightsUse::Teacher));
-    from.chain(members)
+    from.chain(averaged)
+        .chain(members)
         .chain(teacher)
         .filter_map(|(node, role)| Some(StageReference { node, text: node.text()?, role }))
         .collect()

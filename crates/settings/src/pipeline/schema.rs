@@ -195,7 +195,7 @@ fn as_written(mut schema: Value) -> Value {
     }
     let one_of = |keys: &[&str]| keys.iter().map(|key| json!({ "required": [key] })).collect::<Vec<_>>();
     let loaded = json!({
-        "anyOf": one_of(&["file", "from", "pipeline"]),
+        "anyOf": one_of(&["file", "from", "average", "pipeline"]),
         "dependencies": { "pipeline": ["stage"], "stage": ["pipeline"] },
     });
     let evaluated = json!({ "anyOf": one_of(&["from", "ensemble"]) });

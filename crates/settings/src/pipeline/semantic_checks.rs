@@ -39,11 +39,17 @@ pub fn check(draft: &mut UncheckedPipeline) {
                     draft,
                     stage,
                     &path,
-                    &["file", "from", "pipeline"],
+                    &["file", "from", "average", "pipeline"],
                     "where the weights come from",
                     help,
                 );
                 external_stage(draft, stage);
+                if stage.get("average").is_some() && stage.get("restore_batch_norm").is_some() {
+                    let place = draft.key_span(&format!("{path}.restore_batch_norm"));
+                    let message = "averaged weights have their batch normalisation".to_owned();
+                    let help = "remove `restore_batch_norm`".to_owned();
+                    draft.report(place, "conflict", message, help);
+                }
                 for key in ["reinit", "allow_missing", "allow_unexpected", "allow_mismatched"] {
                     patterns(draft, &format!("{path}.{key}"));
                 }

@@ -41,6 +41,11 @@ pub struct LoadWeights {
     /// Instead of `file`: a stage of this pipeline whose weights are loaded, such as `domain@best`, into a model with
     /// other classes or another head.
     pub from: Option<String>,
+    /// Instead of `file`: stages of this pipeline whose weights are averaged, such as `["one@best", "two@best"]`. All must
+    /// have the same architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2), extend("uniqueItems" = true))]
+    pub average: Option<Vec<String>>,
     /// Instead of `file`: another pipeline file, from one of whose stages the weights are loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -309,7 +314,7 @@ impl Stage {
     /// The stages whose weights this one reads, in order. Empty for a stage that initialises weights or reads a file.
     pub fn parents(&self) -> Vec<Parent<'_>> {
         let written: Vec<&String> = match self {
-            Self::LoadWeights(load) => load.from.iter().collect(),
+            Self::LoadWeights(load) => load.from.iter().chain(load.average.iter().flatten()).collect(),
             Self::InitWeights(_) => Vec::new(),
             Self::Train(train) => std::iter::once(&train.from)
                 .chain(train.distill.iter().map(|distill| &distill.teacher))

@@ -85,6 +85,7 @@ impl<'a> LoadWeightsRecipe<'a> {
             // The recipe has the digest of the weights, not where they come from.
             file: _,
             from: _,
+            average: _,
             pipeline: _,
             stage: _,
             // The subject has the model and its classes; images are found by their digests.
