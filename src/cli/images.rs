@@ -1,10 +1,10 @@
 //! Describes the images of data sets before a run: the sizes of their splits, and the ignored files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use defrost::data::{Dataset, Split, image_format_extensions, image_format_names, is_image};
+use defrost::data::{Dataset, OtherFormat, Split, image_format_extensions, image_format_names, is_image};
 use defrost::stage::{Inputs, ResolvedStage};
 
 /// The data sets that stages read, each once, and whether images that cannot be decoded are skipped.
@@ -52,7 +52,12 @@ pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStag
             let line = format!("{}: {} {what} ignored: {why}", dataset.root.display(), files.len());
             (!files.is_empty()).then_some(line)
         };
-        let kinds = format!("only {} are read (found {})", image_format_extensions("and"), kinds.join(", "));
+        let kinds = format!(
+            "only {} are read (found {}){}",
+            image_format_extensions("and"),
+            kinds.join(", "),
+            conversions(&others)
+        );
         let outside = images
             .first()
             .map_or_else(String::new, |image| format!("not in a class folder of a split (`{image}`)"));
@@ -65,6 +70,21 @@ pub fn left_out<'a, I: Inputs + 'a>(works: impl Iterator<Item = &'a ResolvedStag
         lines.into_iter().flatten().chain(unreadable(dataset)).chain(warnings).collect::<Vec<_>>()
     };
     once(datasets(works).iter().flat_map(|(dataset, _)| lines(dataset)))
+}
+
+/// How to convert the images among ignored files, by format: `; 2 HEIC files: convert them, for example with …`.
+fn conversions(others: &[&String]) -> String {
+    let mut found: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    for file in others {
+        let path = Path::new(file);
+        let Some(format) = OtherFormat::of_name(path) else { continue };
+        found.entry(format.name).or_insert_with(|| (0, format.command_for("photo"))).0 += 1;
+    }
+    let line = |(name, (count, command)): (&str, (usize, String))| match count {
+        1 => format!("; 1 {name} file: convert it, for example with `{command}`"),
+        _ => format!("; {count} {name} files: convert them, for example with `{command}`"),
+    };
+    found.into_iter().map(line).collect()
 }
 
 /// The images that could not be opened and are skipped, with the causes.

@@ -205,11 +205,11 @@ fn all_that_is_wrong_with_folders_comes_in_one_pass() {
     for class in ["cow", "dog"] {
         fs::create_dir(project.path().join("photos").join(class)).unwrap();
     }
-    fs::write(project.path().join("photos/dog/1.gif"), "").unwrap();
+    fs::write(project.path().join("photos/dog/1.psp"), "").unwrap();
     let verdict = Verdict::of(&project);
     let messages: Vec<&str> = verdict.errors.iter().map(|(message, _)| message.as_str()).collect();
     assert_eq!(messages, ["the class folder `cow` has no images", "the class folder `dog` has no images"]);
-    assert!(verdict.errors[1].1.contains("convert files such as `dog/1.gif`"), "{}", verdict.text);
+    assert!(verdict.errors[1].1.contains("convert files such as `dog/1.psp`"), "{}", verdict.text);
     assert_eq!(verdict.text.matches("root       = ").count(), 1, "the line is shown once: {}", verdict.text);
 }
 

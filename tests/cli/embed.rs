@@ -123,7 +123,7 @@ fn what_cannot_be_embedded_is_named() {
     let cases: [(&[&str], &str); 4] = [
         (&["photos/red/00.png"], "`--out` or `--json` is required"),
         (&["photos/red/00.png", "--out", "some.parquet"], "is no .safetensors, .csv or .npy file"),
-        (&["empty", "--out", "some.csv"], "`empty` has no JPEG, PNG, WebP, BMP or TIFF file"),
+        (&["empty", "--out", "some.csv"], "`empty` has no JPEG, PNG, WebP, BMP, TIFF, GIF or PNM file"),
         (&["photos", "--out", "some.csv", "--stage", "frosen"], "no stage `frosen`"),
     ];
     for (arguments, mistake) in cases {

@@ -234,13 +234,17 @@ fn a_run_is_compared_with_its_estimate() {
 #[test]
 fn files_that_are_no_samples_are_told() {
     let project = Project::new();
-    for file in ["photos/red/notes.txt", "photos/red/scan.gif", "photos/stray.png", "photos/.hidden.png"] {
+    for file in ["photos/red/notes.txt", "photos/red/scan.HEIC", "photos/stray.png", "photos/.hidden.png"] {
         std::fs::write(project.path().join(file), "whatever").unwrap();
     }
     let output = project.defrost(&["plan", "colours.toml", "--no-estimates"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("2 files are ignored: only .jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff are read (found .gif, .txt)"),
+        said.contains(
+            "2 files are ignored: only .jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .pnm, .ppm, .pgm \
+             and .pbm are read (found .HEIC, .txt); 1 HEIC file: convert it, for example with \
+             `heif-convert -q 95 photo.heic photo.jpg`"
+        ),
         "{said}"
     );
     assert!(said.contains("1 image is ignored: not in a class folder of a split (`stray.png`)"), "{said}");

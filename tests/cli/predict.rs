@@ -110,7 +110,7 @@ fn a_folder_is_all_its_images_by_name() {
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()
-            .contains("`empty` has no JPEG, PNG, WebP, BMP or TIFF file")
+            .contains("`empty` has no JPEG, PNG, WebP, BMP, TIFF, GIF or PNM file")
     );
 }
 

@@ -115,6 +115,13 @@ pub const PATHS: &[(CodePath, Path)] = &[
         let deep = stored("range = [-1, 2]\nchannels = 3\nnormalize = \"none\"", "rgb32f_tiles.tif", "");
         shown + &deep
     }),
+    (data::code_paths::GIF, || {
+        decode(&["animated.gif", "interlaced.gif", "transparent.gif", "small_frame.gif"])
+    }),
+    (data::code_paths::PNM, || {
+        let shown = decode(&["bits.pbm", "grey100.pnm", "grey12.pgm", "color_text.ppm", "color10.ppm"]);
+        shown + &stored("range = [0, 4095]\nnormalize = \"none\"", "color12_text.ppm", "")
+    }),
     (data::code_paths::STORED_PIXELS, || {
         let jitter = "color_jitter = { brightness = 0.4, contrast = 0.4, saturation = 0.4, hue = 0.2 }\nrotation = 20.0";
         let range = "range = [0, 60000]\nnormalize = \"none\"";

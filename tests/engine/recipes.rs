@@ -171,7 +171,7 @@ fn every_code_path_is_in_the_recipe_of_some_stage() {
         taken.extend(named.code_paths());
     }
     // Nor one of a format that is less usual.
-    for extension in ["webp", "bmp", "tif"] {
+    for extension in ["webp", "bmp", "tif", "gif", "ppm"] {
         for draft in drafts(&file).unwrap() {
             let named = |images: &mut Dataset| images.samples[0].path = format!("1.{extension}");
             taken.extend(with_images(draft.work, named).code_paths());

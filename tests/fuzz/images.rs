@@ -102,3 +102,22 @@ fn bmp() {
         read(bytes);
     });
 }
+
+#[test]
+fn gif() {
+    // A screen takes no bytes beyond its size: 4 million pixels are decoded of any file, as bytes and as floats. LZW
+    // expands a byte to up to 2731 pixels.
+    let bounds = Bounds { memory: 96 << 20, memory_per_byte: 80 << 10, time: Duration::from_secs(5) };
+    fuzz("gif", 1500, bounds, |bytes| {
+        read(bytes);
+    });
+}
+
+#[test]
+fn pnm() {
+    // A byte has up to 8 pixels.
+    let bounds = Bounds { memory: 8 << 20, memory_per_byte: 4 << 10, time: Duration::from_secs(5) };
+    fuzz("pnm", 1500, bounds, |bytes| {
+        read(bytes);
+    });
+}

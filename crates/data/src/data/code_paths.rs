@@ -16,6 +16,10 @@ code_paths! {
     BMP = "bmp", 1;
     /// As `JPEG`, for TIFF.
     TIFF = "tiff", 1;
+    /// As `JPEG`, for GIF.
+    GIF = "gif", 1;
+    /// As `JPEG`, for PBM, PGM and PPM.
+    PNM = "pnm", 1;
     /// Pixels that keep their depth: the declared range, resizing and changes of colours in floats.
     STORED_PIXELS = "stored_pixels", 1;
     LOG_CHROMATICITY = "log_chromaticity", 1;

@@ -231,12 +231,12 @@ mod tests {
     #[test]
     fn an_empty_class_or_a_lone_one_is_an_error() {
         let root = tempfile::tempdir().unwrap();
-        folder(root.path(), &["photos/cat/1.jpg", "photos/dog/1.gif"]);
+        folder(root.path(), &["photos/cat/1.jpg", "photos/dog/1.cr2"]);
         let error = Dataset::scan(&settings(), root.path()).unwrap_err();
         assert!(error.message.ends_with("of at least two classes, but has only `photos`"), "{error}");
         let error = Dataset::scan(&settings(), &root.path().join("photos")).unwrap_err();
         assert_eq!(error.message, "the class folder `dog` has no images");
-        assert!(error.hint.unwrap().contains("dog/1.gif"));
+        assert!(error.hint.unwrap().contains("`dog/1.cr2` is a camera raw file, which is not read"));
     }
 
     #[test]

@@ -37,7 +37,9 @@ pub use image::{
     DecodeOptions, EncodedImage, Image, ImageReader, JpegWorkspace, PixelData, PixelFormat, Raster, Region,
     Scale, decode, is_decoding, resize,
 };
-pub use image::{IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, image_format_extensions, image_format_names};
+pub use image::{
+    IMAGE_FORMATS, ImageFormat, NO_IMAGE_FORMAT, OtherFormat, image_format_extensions, image_format_names,
+};
 pub use label::{BoxArea, Label, LabelKind, LabelledBox};
 pub use loader::{
     CacheBudget, Composed, ComposedPart, Composer, Composition, EpochOrder, ImageBatch, Images,

@@ -128,16 +128,16 @@ mod tests {
             for length in [0, 1, 8, 30, bytes.len() / 2, bytes.len() - 5] {
                 let cut = &bytes[..length];
                 let found = cause(DecodeCheck::Headers, cut);
-                // Decoders, and therefore stages, do not need the last bytes of a PNG file.
-                assert!(found.is_some() || length == bytes.len() - 5, "{name} cut to {length} bytes");
+                // Decoders, and therefore stages, do not need the last bytes of a PNG file, or later frames.
+                let is_enough = length == bytes.len() - 5 || name == "animated.gif" && length > 30;
+                assert!(found.is_some() || is_enough, "{name} cut to {length} bytes");
                 assert_eq!(found, cause(DecodeCheck::Whole, cut), "{name} cut to {length} bytes");
             }
         }
         assert_eq!(cause(DecodeCheck::Headers, b"").unwrap(), "the file is empty");
-        let gif = b"GIF89a";
-        assert_eq!(
-            cause(DecodeCheck::Headers, gif).unwrap(),
-            "it is a GIF file, none of JPEG, PNG, WebP, BMP and TIFF"
+        let avif = b"\0\0\0\x1Cftypavif";
+        assert!(
+            cause(DecodeCheck::Headers, avif).unwrap().starts_with("it is an AVIF file, none of JPEG, PNG")
         );
     }
 

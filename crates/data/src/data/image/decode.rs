@@ -228,7 +228,7 @@ fn cut(samples: &[u8], (width, channels): (u32, usize), region: Region) -> Vec<u
 }
 
 /// What a person sees of a picture of bytes, with 1, 3 or 4 channels; `None` if their number is wrong.
-fn shown(
+pub fn shown(
     Region { width, height, .. }: Region,
     channels: usize,
     samples: Vec<u8>,

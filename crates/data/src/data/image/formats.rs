@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use super::{DecodeOptions, Image, JpegWorkspace, Region, Scale, bmp, jpeg, png, tiff, webp};
+use super::{
+    DecodeOptions, Image, JpegWorkspace, OtherFormat, Region, Scale, bmp, gif, jpeg, png, pnm, tiff, webp,
+};
 use crate::code_path::CodePath;
 
 /// An image format: its names, its signature and its decoder.
@@ -29,7 +31,7 @@ pub type OpenDecoder = for<'a> fn(&'a [u8]) -> Result<Box<dyn Decoder + 'a>, Str
 
 /// All formats: one line for each.
 pub const IMAGE_FORMATS: &[ImageFormat] =
-    &[jpeg::FORMAT, png::FORMAT, webp::FORMAT, bmp::FORMAT, tiff::FORMAT];
+    &[jpeg::FORMAT, png::FORMAT, webp::FORMAT, bmp::FORMAT, tiff::FORMAT, gif::FORMAT, pnm::FORMAT];
 
 /// A file whose headers have been read.
 pub trait Decoder {
@@ -65,26 +67,16 @@ pub trait Decoder {
     ) -> Result<Image, String>;
 }
 
-/// Unsupported formats that often have the extension of a supported one: offset and bytes of their signatures.
-const OTHER_SIGNATURES: [(Signature, &str); 6] = [
-    ((0, b"GIF8"), "GIF"),
-    ((0, b"II+\0"), "BigTIFF"),
-    ((0, b"MM\0+"), "BigTIFF"),
-    ((0, b"\0\0\0\x0CjP  "), "JPEG 2000"),
-    ((4, b"ftypheic"), "HEIC"),
-    ((4, b"ftypavif"), "AVIF"),
-];
-
-/// `none of JPEG, PNG, WebP, BMP and TIFF`
+/// `none of JPEG, PNG, WebP, BMP, TIFF, GIF and PNM`
 pub static NO_IMAGE_FORMAT: LazyLock<String> =
     LazyLock::new(|| format!("none of {}", image_format_names("and")));
 
-/// The names of all formats: `JPEG, PNG, WebP, BMP or TIFF`.
+/// The names of all formats: `JPEG, PNG, WebP, BMP, TIFF, GIF or PNM`.
 pub fn image_format_names(joint: &str) -> String {
     list(IMAGE_FORMATS.iter().map(|format| format.name.to_owned()), joint)
 }
 
-/// The file extensions of all formats: `.jpg, .jpeg, .png, .webp, .bmp, .tif or .tiff`.
+/// The file extensions of all formats: `.jpg, .jpeg, … .pgm or .pbm`.
 pub fn image_format_extensions(joint: &str) -> String {
     let extensions = IMAGE_FORMATS.iter().flat_map(|format| format.extensions);
     list(extensions.map(|extension| format!(".{extension}")), joint)
@@ -92,11 +84,22 @@ pub fn image_format_extensions(joint: &str) -> String {
 
 /// The format of a file, from its content.
 pub(super) fn format_of<'f>(formats: &'f [ImageFormat], bytes: &[u8]) -> Result<&'f ImageFormat, String> {
-    match formats.iter().find(|format| format.signatures.iter().any(|signature| has(bytes, signature))) {
-        Some(format) => Ok(format),
-        None if bytes.is_empty() => Err("the file is empty".into()),
-        None => Err(no_image(bytes)),
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
     }
+    // Some files of cameras begin as a TIFF file does.
+    if let Some(other) = OtherFormat::of(bytes) {
+        return Err(format!(
+            "it is {} file, {}; {}",
+            other.with_article(),
+            *NO_IMAGE_FORMAT,
+            other.conversion()
+        ));
+    }
+    formats
+        .iter()
+        .find(|format| format.signatures.iter().any(|signature| has(bytes, signature)))
+        .ok_or_else(|| format!("it is not a {} file", image_format_names("or")))
 }
 
 /// Whether headers and end of a file look complete; false if the format is unknown.
@@ -104,16 +107,8 @@ pub fn looks_whole(bytes: &[u8]) -> bool {
     format_of(IMAGE_FORMATS, bytes).is_ok_and(|format| (format.looks_whole)(bytes))
 }
 
-fn has(bytes: &[u8], (offset, signature): &Signature) -> bool {
+pub(super) fn has(bytes: &[u8], (offset, signature): &Signature) -> bool {
     bytes.get(*offset..).is_some_and(|rest| rest.starts_with(signature))
-}
-
-fn no_image(bytes: &[u8]) -> String {
-    let known = OTHER_SIGNATURES.iter().find(|(signature, _)| has(bytes, signature));
-    match known {
-        Some((_, format)) => format!("it is a {format} file, {}", *NO_IMAGE_FORMAT),
-        None => format!("it is not a {} file", image_format_names("or")),
-    }
 }
 
 fn list(items: impl Iterator<Item = String>, joint: &str) -> String {
@@ -130,9 +125,10 @@ mod tests {
 
     #[test]
     fn words_follow_from_the_table() {
-        assert_eq!(*NO_IMAGE_FORMAT, "none of JPEG, PNG, WebP, BMP and TIFF");
-        assert_eq!(image_format_names("or"), "JPEG, PNG, WebP, BMP or TIFF");
-        let extensions = ".jpg, .jpeg, .png, .webp, .bmp, .tif and .tiff";
+        assert_eq!(*NO_IMAGE_FORMAT, "none of JPEG, PNG, WebP, BMP, TIFF, GIF and PNM");
+        assert_eq!(image_format_names("or"), "JPEG, PNG, WebP, BMP, TIFF, GIF or PNM");
+        let extensions =
+            ".jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .pnm, .ppm, .pgm and .pbm";
         assert_eq!(image_format_extensions("and"), extensions);
     }
 }

@@ -7,10 +7,15 @@ mod bmp;
 mod decode;
 mod exif;
 mod formats;
+mod gif;
+#[cfg(test)]
+mod gif_pnm_tests;
 mod jpeg;
 mod light;
+mod other_formats;
 mod pixels;
 mod png;
+mod pnm;
 mod reader;
 mod resample;
 #[cfg(target_arch = "x86_64")]
@@ -27,6 +32,7 @@ pub use formats::{
 };
 pub use jpeg::{JpegWorkspace, Scale};
 pub use light::StoredPixels;
+pub use other_formats::OtherFormat;
 pub use pixels::{Image, PixelData, Raster, visible_bytes};
 pub use reader::ImageReader;
 pub use resize::{Region, ResizePlan, resize};

@@ -18,7 +18,7 @@ use super::walk::{WalkFindings, images, listing};
 use crate::data::Label;
 use crate::data::class_presence::{self, PresenceRule, how_to_fix};
 use crate::data::dataset::{Dataset, Sample, require_folder};
-use crate::data::image::image_format_extensions;
+use crate::data::image::{OtherFormat, image_format_extensions};
 use crate::data::split::SplitFractions;
 use crate::error::InputErrors;
 use crate::pipeline::{Broken, ImageFolder};
@@ -136,8 +136,13 @@ impl Dataset {
         let name = &self.classes[class];
         if part.has(name) {
             let error = Error::usage(format!("the class folder `{}` has no images", part.class_folder(name)));
-            return match other {
-                Some(other) => error.hint(format!(
+            return match other.map(|other| (other, OtherFormat::of_name(Path::new(other)))) {
+                Some((other, Some(format))) => error.hint(format!(
+                    "`{other}` is {} file, which is not read: {}, or {cure}",
+                    format.with_article(),
+                    format.conversion()
+                )),
+                Some((other, None)) => error.hint(format!(
                     "only {} files are read: convert files such as `{other}`, or {cure}",
                     image_format_extensions("and")
                 )),

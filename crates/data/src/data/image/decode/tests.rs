@@ -340,8 +340,13 @@ fn no_cut_of_a_file_is_taken_for_an_image() {
 #[test]
 fn a_strange_file_is_called_by_its_name() {
     assert_eq!(decode(b"").unwrap_err(), "the file is empty");
-    assert_eq!(decode(b"GIF89a").unwrap_err(), "it is a GIF file, none of JPEG, PNG, WebP, BMP and TIFF");
-    assert_eq!(decode(b"hello").unwrap_err(), "it is not a JPEG, PNG, WebP, BMP or TIFF file");
+    assert_eq!(
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0").unwrap_err(),
+        "it is a HEIC file, none of JPEG, PNG, WebP, BMP, TIFF, GIF and PNM; convert it, for example with \
+         `heif-convert -q 95 photo.heic photo.jpg`"
+    );
+    assert_eq!(decode(b"hello").unwrap_err(), "it is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PNM file");
+    assert_eq!(decode(b"GIF89a").unwrap_err(), "the GIF data is cut off");
     assert_eq!(decode(b"RIFF\0\0\0\0WEBPVP8 ").unwrap_err(), "the WebP data is cut off");
     assert_eq!(decode(&bytes("baseline_420.jpg")[..900]).unwrap_err(), "the JPEG data is cut off");
 }

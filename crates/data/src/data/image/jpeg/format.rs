@@ -9,7 +9,7 @@ use crate::data::image::{DecodeOptions, Decoder, Image, ImageFormat, Region};
 
 pub const FORMAT: ImageFormat = ImageFormat {
     name: "JPEG",
-    extensions: &["jpg", "jpeg"],
+    extensions: &["jpg", "jpeg", "jpe", "jfif"],
     signatures: &[(0, &[0xFF, 0xD8, 0xFF])],
     code_path: code_paths::JPEG,
     open: |bytes| Ok(Box::new(open(bytes)?)),

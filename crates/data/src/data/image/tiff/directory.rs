@@ -24,6 +24,8 @@ pub mod tag {
     pub const TILE_BYTES: u16 = 325;
     pub const EXTRA_SAMPLES: u16 = 338;
     pub const SAMPLE_FORMAT: u16 = 339;
+    /// Of Adobe's *Digital Negative*, which cameras and converters of raw files write.
+    pub const DNG_VERSION: u16 = 50706;
 }
 
 /// Bits of the kind of a picture: a smaller copy of another, a mask.
@@ -72,6 +74,11 @@ impl<'a> Directory<'a> {
             next = directory.next;
         }
         Ok(true)
+    }
+
+    /// Whether this is a file of a camera: its first picture is a preview, or what a sensor measured.
+    pub fn is_camera_raw(&self) -> Result<bool, String> {
+        Ok(self.numbers(tag::DNG_VERSION)?.is_some() || self.number(tag::KIND, 0)? & REDUCED != 0)
     }
 
     pub fn is_big_endian(&self) -> bool {

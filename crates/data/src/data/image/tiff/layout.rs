@@ -2,8 +2,8 @@
 
 use super::damaged;
 use super::directory::{Directory, tag};
-use crate::data::image::Region;
 use crate::data::image::decode::check_pixels;
+use crate::data::image::{OtherFormat, Region};
 
 /// The most channels: more than hyperspectral cameras have.
 const MOST_CHANNELS: u32 = 64;
@@ -111,6 +111,11 @@ pub struct Chunk {
 impl Layout {
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let directory = Directory::read(bytes)?;
+        if directory.is_camera_raw()?
+            && let Some(raw) = OtherFormat::camera_raw()
+        {
+            return Err(format!("it is {} file; {}", raw.with_article(), raw.conversion()));
+        }
         if directory.has_other_pages()? {
             return Err("it has several pages; save each as a file".into());
         }

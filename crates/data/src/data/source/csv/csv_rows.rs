@@ -10,7 +10,7 @@ use csv::StringRecord;
 
 use super::LARGEST_TABLE;
 use crate::data::Split;
-use crate::data::image::{NO_IMAGE_FORMAT, image_format_extensions};
+use crate::data::image::{NO_IMAGE_FORMAT, OtherFormat, image_format_extensions};
 use crate::data::source::is_image;
 use crate::error::InputErrors;
 use crate::pipeline::{Csv, suggest};
@@ -171,11 +171,12 @@ impl CsvColumns {
         }
         row.path = roots.below(path)?;
         if !is_image(Path::new(&row.path)) {
-            return Err(wrong(
-                &NO_IMAGE_FORMAT,
-                format!("`{path}` is not a {} file", image_format_extensions("or")),
-            )
-            .hint(format!("write the whole name of a {} file", image_format_extensions("or"))));
+            let hint = match OtherFormat::of_name(Path::new(path)) {
+                Some(other) => other.conversion(),
+                None => format!("write the whole name of a {} file", image_format_extensions("or")),
+            };
+            let message = format!("`{path}` is not a {} file", image_format_extensions("or"));
+            return Err(wrong(&NO_IMAGE_FORMAT, message).hint(hint));
         }
         row.names = self.shown.names(record, path)?;
         if let Some(column) = self.split {
