@@ -1,17 +1,23 @@
 //! `defrost init`: writes a starter pipeline.
 
 mod detection;
+mod folders;
 mod gradual;
+mod published;
+mod table;
 mod weights;
+mod written;
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use self::detection::BoxedData;
-use defrost::data::{Dataset, part_folders, written_folders};
+use self::published::Published;
+use self::written::{Line, quoted, relative};
 use defrost::model::Model;
-use defrost::{Error, Result, pipeline, regular_file, store};
+use defrost::pipeline::{self, Arch};
+use defrost::{Error, Result, regular_file, store};
 use serde_json::json;
 
 use super::Console;
@@ -24,16 +30,33 @@ pub struct Args {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// Images: a folder with one subfolder per class, or with `train`, `val` and `test` folders that each have one
-    /// subfolder per class. For object detection: a folder with `data.yaml`, such a file, a JSON file of COCO, or a folder
-    /// with `JPEGImages` and `Annotations`
+    /// subfolder per class; or a CSV table with one row per image. For object detection: a folder with `data.yaml`, such a
+    /// file, a JSON file of COCO, or a folder with `JPEGImages` and `Annotations`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Pretrained weights: a `.safetensors` file or a PyTorch state dict
+    /// Pretrained weights: a `.safetensors` file or a PyTorch state dict. Image size, crop and normalisation are those of
+    /// timm's `config.json` in the same folder, if there is one
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Architecture. By default, it is inferred from the name of the weights
+    /// Architecture. By default, the one that the weights fit
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
+    /// Column of a table with the image files. By default, the one in which every cell names an image
+    #[arg(long, value_name = "NAME")]
+    path_column: Option<String>,
+    /// Column of a table with the class of each image. By default, it is found by name, such as `class` or `label`
+    #[arg(long, value_name = "NAME")]
+    class_column: Option<String>,
+    /// Column of a table with any number of labels per image
+    #[arg(long, value_name = "NAME", conflicts_with = "class_column")]
+    labels_column: Option<String>,
+    /// Column of a table with `train`, `validation` or `test`. By default, the one that has nothing else
+    #[arg(long, value_name = "NAME")]
+    split_column: Option<String>,
+    /// Folder that paths in a table start from. By default, the first of these that has the first image: that of the
+    /// table, its parent, and two levels of folders below it
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// How to unfreeze the network
     #[arg(long, value_enum, default_value_t = Schedule::Stages)]
     schedule: Schedule,
@@ -54,6 +77,9 @@ const TWO_STAGES: &str = include_str!("init/two_stages.toml");
 /// On small data sets, batch statistics degrade pretrained weights; docs/results.md has measurements.
 const BATCH_NORM: &str = "batch_norm = \"eval\"                      # keep the pretrained running statistics; small batches give poor ones\n";
 const HEAD_ALONE: &str = include_str!("init/head_alone.toml");
+const CLASSES: &str = "monitor    = \"validation/accuracy\"        # selects the `@best` epoch";
+const LABELS: &str = "loss       = { kind = \"bce\" }           # an image has any number of labels\n\
+                      monitor    = \"validation/map\"             # selects the `@best` epoch";
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let [pipeline, schema] = [PIPELINE, SCHEMA].map(|file| args.dir.join(file));
@@ -104,52 +130,95 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Images and what they show: the lines of the data set, and what the rest of the file needs to know.
+struct ImageSource {
+    lines: Vec<Line>,
+    split: Line,
+    /// The split to evaluate on.
+    evaluated: &'static str,
+    /// Whether an image has any number of labels.
+    is_multi_label: bool,
+}
+
 /// The starter pipeline for these arguments.
 fn fill(args: &Args) -> Result<String> {
-    let weights = args.weights.as_deref();
     let data = args.data.as_deref();
-    if let Some(boxed) = data.map(|data| BoxedData::find(data, &args.dir)).transpose()?.flatten() {
-        return fill_detection(args, &boxed);
-    }
-    let (split, evaluated) = split(data)?;
-    let arch = arch(args, "resnet50")?;
-    let encoder = parsed(&arch)?.is_encoder();
-    let has_batch_norm = !Model::build(&pipeline::Model::of(parsed(&arch)?), 2).description.norms.is_empty();
-    if let Some(file) = weights {
-        weights::fit(file, parsed(&arch)?, &architectures())?;
-    }
+    let table = data.filter(|data| data.is_file() && table::is_table(data));
+    refuse_options_of_tables(args, table)?;
+    let images = match table {
+        Some(table) => table::find(table, args)?,
+        None => match data.map(|data| BoxedData::find(data, &args.dir)).transpose()?.flatten() {
+            Some(boxed) => return fill_detection(args, &boxed),
+            None => folders::find(data, &args.dir)?,
+        },
+    };
+    let published = args.weights.as_deref().map(Published::beside).transpose()?.unwrap_or_default();
+    let default = parsed("resnet50")?;
+    let choice = weights::choose(args, &published, &architectures(), default, |file, arch| {
+        weights::fit(file, arch, &published)
+    })?;
+    let arch = choice.arch;
+    let size = choice.fit.unwrap_or_else(|| published.size_for(arch));
+    let model = Model::build_for(&pipeline::Model::of(arch), 2, size);
+    let has_batch_norm = !model.description.norms.is_empty();
     let stages = match args.schedule {
-        Schedule::Stages if encoder => HEAD_ALONE.to_owned(),
+        Schedule::Stages if arch.is_encoder() => HEAD_ALONE.to_owned(),
         Schedule::Stages => TWO_STAGES.to_owned(),
-        Schedule::Gradual if encoder => {
-            let error = Error::usage(format!("`{arch}` is a feature extractor only and cannot be unfrozen"));
+        Schedule::Gradual if arch.is_encoder() => {
+            let name = arch.name();
+            let error = Error::usage(format!("`{name}` is a feature extractor only and cannot be unfrozen"));
             return Err(error.hint("remove `--schedule`: only the head trains"));
         }
-        Schedule::Gradual => gradual::stages(parsed(&arch)?),
+        Schedule::Gradual => gradual::stages(arch),
     };
-    let values = [
-        ("NAME", name(&args.dir)),
-        ("ROOT", data.map_or(Ok("data".into()), |path| relative(&args.dir, path))?),
-        (
-            "FILE",
-            weights.map_or(Ok(format!("weights/{arch}.safetensors")), |path| relative(&args.dir, path))?,
-        ),
-        ("NORMALIZE", normalize(&arch).to_owned()),
-        ("ARCH", arch),
+    let mut lines = images.lines;
+    lines.extend(published.lines(arch, size));
+    lines.push(images.split);
+    let file = match &args.weights {
+        Some(path) => relative(&args.dir, path)?,
+        None => format!("weights/{}.safetensors", arch.name()),
+    };
+    let monitor = if images.is_multi_label { LABELS } else { CLASSES };
+    let stages = stages.replace("BATCH_NORM\n", if has_batch_norm { BATCH_NORM } else { "" });
+    let template = TEMPLATE.replace("STAGES", stages.trim_end()).replace("MONITOR", monitor);
+    Ok(written::filled(
+        &template,
+        &[
+            ("DATA", &written::text(&lines)),
+            ("ARCH", &arch_line(&choice)),
+            ("\"NAME\"", &quoted(&name(&args.dir))),
+            ("\"FILE\"", &quoted(&file)),
+            ("\"EVALUATED\"", &quoted(images.evaluated)),
+        ],
+    ))
+}
+
+/// The options that say how a table is read are for tables.
+fn refuse_options_of_tables(args: &Args, table: Option<&Path>) -> Result<()> {
+    let Args { path_column, class_column, labels_column, split_column, root, .. } = args;
+    let given = [
+        ("--path-column", path_column.is_some()),
+        ("--class-column", class_column.is_some()),
+        ("--labels-column", labels_column.is_some()),
+        ("--split-column", split_column.is_some()),
+        ("--root", root.is_some()),
     ];
-    let batch_norm = if has_batch_norm { BATCH_NORM } else { "" };
-    let stages = stages.replace("BATCH_NORM\n", batch_norm);
-    let mut text = TEMPLATE.replace("STAGES", stages.trim_end());
-    for (word, value) in values {
-        text = text.replace(&format!("\"{word}\""), &toml::Value::String(value).to_string());
+    match given.iter().find(|(_, is_given)| *is_given && table.is_none()) {
+        Some((option, _)) => Err(Error::usage(format!("`{option}` is for tables"))
+            .hint("remove it, or give a CSV file: `--data TABLE.csv`")),
+        None => Ok(()),
     }
-    Ok(text.replace("{ SPLIT = true }", &split).replace("\"EVALUATED\"", &format!("\"{evaluated}\"")))
+}
+
+/// `arch = "resnet50"`, with the reason.
+fn arch_line<T>(choice: &weights::Choice<T>) -> String {
+    written::text(&[Line::new("arch", &choice.arch.name().into(), &*choice.why)])
 }
 
 /// The starter pipeline for images with boxes.
 fn fill_detection(args: &Args, data: &BoxedData) -> Result<String> {
-    let arch = arch(args, detection::DEFAULT_ARCH)?;
-    if !parsed(&arch)?.is_detector() {
+    if let Some(arch) = args.arch.as_deref().filter(|arch| parsed(arch).is_ok_and(|arch| !arch.is_detector()))
+    {
         let error = Error::usage(format!("`{arch}` classifies images, and these have boxes"));
         return Err(error.hint(format!("use `--arch {}`", detection::DEFAULT_ARCH)));
     }
@@ -157,19 +226,24 @@ fn fill_detection(args: &Args, data: &BoxedData) -> Result<String> {
         return Err(Error::usage("`--schedule gradual` is for networks that classify images")
             .hint("remove it; `unfreeze` in a stage unfreezes layers of a detector gradually"));
     }
-    let restore = args.weights.as_deref().map_or(Ok(""), |file| detection::fit(file, parsed(&arch)?))?;
+    let default = parsed(detection::DEFAULT_ARCH)?;
+    let detectors: Vec<Arch> = architectures().into_iter().filter(|arch| arch.is_detector()).collect();
+    let choice = weights::choose(args, &Published::default(), &detectors, default, detection::fit)?;
     let file = match &args.weights {
         Some(path) => relative(&args.dir, path)?,
-        None => format!("weights/{arch}.pt"),
+        None => format!("weights/{}.pt", choice.arch.name()),
     };
-    let quoted = |value: String| toml::Value::String(value).to_string();
-    Ok(detection::TEMPLATE
-        .replace("RESTORE\n", restore)
-        .replace("DATA", &data.lines)
-        .replace("\"NAME\"", &quoted(name(&args.dir)))
-        .replace("\"FILE\"", &quoted(file))
-        .replace("\"ARCH\"", &quoted(arch))
-        .replace("\"EVALUATED\"", &quoted(data.evaluated.to_owned())))
+    Ok(written::filled(
+        detection::TEMPLATE,
+        &[
+            ("RESTORE\n", choice.fit.unwrap_or_default()),
+            ("DATA", &data.lines),
+            ("ARCH", &arch_line(&choice)),
+            ("\"NAME\"", &quoted(&name(&args.dir))),
+            ("\"FILE\"", &quoted(&file)),
+            ("\"EVALUATED\"", &quoted(data.evaluated)),
+        ],
+    ))
 }
 
 /// The folder's name, converted into a valid pipeline name.
@@ -182,113 +256,17 @@ fn name(dir: &Path) -> String {
     if name.is_empty() { "experiment".into() } else { name.chars().take(100).collect() }
 }
 
-/// The split: existing split folders if there are any, else fractions. Also returns the split to evaluate on.
-///
-/// # Errors
-/// `validate` refuses these folders with any split.
-fn split(data: Option<&Path>) -> Result<(String, &'static str)> {
-    /// Fractions of validation and test, each with several seeds. The first combination in which every split has every
-    /// class is used.
-    const SHARES: [(f64, f64); 3] = [(0.2, 0.1), (0.25, 0.25), (0.3, 0.0)];
-    const SEEDS: u64 = 20;
-    let fractions = |(validation, test): (f64, f64), seed| {
-        let test = if test > 0.0 { format!(", test = {test}") } else { String::new() };
-        format!("{{ validation = {validation}{test}, seed = {seed} }}")
-    };
-    let Some(data) = data else { return Ok((fractions(SHARES[0], 0), "test")) };
-    let folders = part_folders(data);
-    let written = folders.as_ref().map(written_folders);
-    scan(data, json!({ "folders": folders }))?;
-    let given = folders.as_ref().map(|folders| (folders.validation.is_some(), folders.test.is_some()));
-    let mut refused = None;
-    for (shares @ (validation, test), seed) in
-        SHARES.iter().flat_map(|s| (0..SEEDS).map(move |seed| (*s, seed)))
-    {
-        let (settings, text, evaluated) = match (&written, given) {
-            (Some(written), Some((true, test))) => {
-                return Ok((format!("{{ {written} }}"), if test { "test" } else { "validation" }));
-            }
-            // `@best` needs validation images: a fraction of the training images.
-            (Some(written), Some((false, test))) => (
-                json!({ "validation": validation, "seed": seed, "folders": folders }),
-                format!("{{ validation = {validation}, seed = {seed}, {written} }}"),
-                if test { "test" } else { "validation" },
-            ),
-            _ => (
-                json!({ "validation": validation, "test": test, "seed": seed }),
-                fractions(shares, seed),
-                if test > 0.0 { "test" } else { "validation" },
-            ),
-        };
-        match scan(data, settings) {
-            Ok(()) => return Ok((text, evaluated)),
-            Err(error) => refused = Some(error),
-        }
-    }
-    let error = refused.expect("some seed was tried");
-    Err(Error::usage(error.message).hint("add images: each class needs some in every split"))
-}
-
-/// Whether the images are a valid data set with this split.
-fn scan(data: &Path, split: serde_json::Value) -> Result<()> {
-    let folder = json!({ "root": "", "split": split });
-    let folder = serde_json::from_value(folder).map_err(|error| Error::bug(format!("the split: {error}")))?;
-    Dataset::scan(&folder, data).map(drop).map_err(|error| error.within("--data"))
-}
-
-/// The given architecture, or the one inferred from the name of the weights, or else `default`.
-fn arch(args: &Args, default: &str) -> Result<String> {
-    if let Some(arch) = &args.arch {
-        return parsed(arch).map(|_| arch.clone());
-    }
-    let file = args.weights.as_deref().and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
-    let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
-    Ok(architectures()
-        .into_iter()
-        .find(|name| plain(file).contains(&plain(name)))
-        .unwrap_or(default)
-        .to_owned())
-}
-
-/// The names of all architectures, as the schema lists them.
-fn architectures() -> Vec<&'static str> {
+/// All architectures, as the schema lists them.
+fn architectures() -> Vec<Arch> {
     let known = pipeline::schema()
         .pointer("/properties/model/additionalProperties/properties/arch/enum")
         .and_then(serde_json::Value::as_array);
-    known.into_iter().flatten().filter_map(serde_json::Value::as_str).collect()
+    let names = known.into_iter().flatten().filter_map(serde_json::Value::as_str);
+    names.filter_map(|name| parsed(name).ok()).collect()
 }
 
-fn parsed(arch: &str) -> Result<pipeline::Arch> {
+fn parsed(arch: &str) -> Result<Arch> {
     serde_json::from_value(json!(arch)).map_err(|_| {
         Error::usage(format!("--arch: unknown architecture `{arch}`")).hint("`defrost schema` lists them")
     })
-}
-
-/// The channel statistics that an architecture was pretrained with.
-fn normalize(arch: &str) -> &'static str {
-    match arch {
-        "efficientnet_lite0" => "efficientnet_lite",
-        "clip_vit_b32" => "clip",
-        "siglip_base_patch16_224" => "inception",
-        detector if detector.starts_with("yolo11") => "none",
-        _ => "imagenet",
-    }
-}
-
-/// `path` relative to `dir`, with `/`. An absolute path is kept.
-fn relative(dir: &Path, path: &Path) -> Result<String> {
-    let text = if path.is_absolute() {
-        path.to_owned()
-    } else {
-        let absolute =
-            |path: &Path| std::path::absolute(path).map_err(|error| Error::io("find", path, error));
-        let (dir, path) = (absolute(dir)?, absolute(path)?);
-        let (from, to): (Vec<Component>, Vec<Component>) =
-            (dir.components().collect(), path.components().collect());
-        let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-        let up = from[common..].iter().map(|_| Component::ParentDir);
-        up.chain(to[common..].iter().copied()).collect()
-    };
-    let text = text.to_str().ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", text.display())))?;
-    Ok(if text.is_empty() { ".".into() } else { text.replace('\\', "/") })
 }

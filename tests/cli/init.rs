@@ -246,3 +246,251 @@ fn images_with_boxes_get_a_starter_for_detection() {
     assert!(refused(&["voc/JPEGImages/0.png"]).contains("is no data set"));
     assert!(!path.join("new").exists());
 }
+
+/// Real pictures, of two classes in turn.
+fn pictures(root: &Path, names: impl Iterator<Item = String>) {
+    for (number, name) in names.enumerate() {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::from_pixel(8, 6, image::Rgb([number as u8; 3])).save(path).unwrap();
+    }
+}
+
+/// `init` succeeds, and what it writes validates with its data and weights. Returns the file.
+fn starter(folder: &Path, name: &str, args: &[&str]) -> String {
+    let (code, text) = defrost(folder, &[&["init", name], args].concat());
+    assert_eq!(code, 0, "{text}");
+    let file = format!("{name}/pipeline.toml");
+    let written = fs::read_to_string(folder.join(&file)).unwrap();
+    let (code, said) = defrost(folder, &["validate", &file]);
+    assert_eq!(code, 0, "{said}\n{written}");
+    written
+}
+
+fn refused(folder: &Path, args: &[&str]) -> String {
+    let (code, text) = defrost(folder, &[&["init", "refused"], args].concat());
+    assert_eq!(code, 2, "{text}");
+    assert!(!folder.join("refused").exists(), "{text}");
+    text
+}
+
+/// Columns, root and splits of a table are found by what is in them.
+#[test]
+fn tables_get_a_starter_with_their_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let names: Vec<String> = (0..60).map(|number| format!("{number}.png")).collect();
+    pictures(&path.join("birds/photos"), names.iter().cloned());
+    zeros(&path.join("resnet18.pth"), "resnet18");
+    let weights = ["--weights", "resnet18.pth"];
+    let table = |file: &str, header: &str, row: &dyn Fn(usize, &str) -> String| {
+        let rows: Vec<String> = names.iter().enumerate().map(|(number, name)| row(number, name)).collect();
+        fs::write(path.join(file), format!("{header}\n{}\n", rows.join("\n"))).unwrap();
+    };
+    let start = |name: &str, file: &str, more: &[&str]| {
+        starter(path, name, &[&["--data", file], &weights[..], more].concat())
+    };
+    let class = |number: usize| ["wren", "robin"][number % 2];
+
+    table("birds/classes.csv", "file,species,note", &|n, name| format!("{name},{},{n}", class(n)));
+    let text = start("a", "birds/classes.csv", &[]);
+    for line in [
+        "file         = \"../birds/classes.csv\"",
+        "root         = \"../birds/photos\"",
+        "path_column  = \"file\"",
+        "class_column = \"species\"                 # 2 classes",
+        "split        = { seed = 0, test = 0.1, validation = 0.2 }",
+    ] {
+        assert!(text.contains(line), "no {line} in\n{text}");
+    }
+    let part = |n: usize| ["train", "train", "val", "test"][n / 2 % 4];
+    table("birds/parts.csv", "name,img,kind,part", &|n, name| {
+        format!("bird {n},photos/{name},{},{}", class(n), part(n))
+    });
+    let text = start("b", "birds/parts.csv", &[]);
+    assert!(text.contains("split        = { column = \"part\" }"), "{text}");
+    assert!(text.contains("class_column = \"kind\"") && !text.contains("root "), "{text}");
+    assert!(text.contains("split = \"test\""), "{text}");
+
+    let tags = |n: usize| ["wet;small", "small", "wet", ""][n % 4];
+    table("birds/tags.csv", "path,tags", &|n, name| format!("{name},{}", tags(n)));
+    let text = start("c", "birds/tags.csv", &[]);
+    assert!(text.contains("labels_column = \"tags\"") && text.contains("separator     = \";\""), "{text}");
+    assert!(text.contains("kind = \"bce\"") && text.contains("validation/map"), "{text}");
+
+    table("birds/flags.csv", "path,wet,small", &|n, name| format!("{name},{},{}", n % 2, n / 2 % 2));
+    let text = start("d", "birds/flags.csv", &[]);
+    assert!(text.contains("label_columns = [\"wet\", \"small\"]"), "{text}");
+
+    // A table for each split.
+    let all = names.iter().enumerate().map(|(n, name)| format!("{name},{}", class(n)));
+    let all: Vec<String> = all.collect();
+    for (file, rows) in [("train", &all[..40]), ("val", &all[40..50]), ("test", &all[50..])] {
+        fs::write(path.join(format!("birds/{file}.csv")), format!("path,class\n{}\n", rows.join("\n")))
+            .unwrap();
+    }
+    let text = start("e", "birds/train.csv", &[]);
+    assert!(
+        text.contains("files = { test = \"../birds/test.csv\", validation = \"../birds/val.csv\" }"),
+        "{text}"
+    );
+
+    // The user's word counts.
+    table("birds/two.csv", "path,class,family", &|n, name| format!("{name},{},{}", class(n), n / 30));
+    let text = start("f", "birds/two.csv", &["--class-column", "family", "--root", "birds/photos"]);
+    assert!(text.contains("class_column = \"family\""), "{text}");
+}
+
+#[test]
+fn a_table_that_cannot_be_read_says_what_was_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    pictures(path, ["1.png".to_owned(), "2.png".to_owned()].into_iter());
+    let said = |text: &str, more: &[&str]| {
+        fs::write(path.join("t.csv"), text).unwrap();
+        refused(path, &[&["--data", "t.csv"], more].concat())
+    };
+    for (table, message, hint) in [
+        (
+            "id,age\nx1,3\nx2,4\n",
+            "no column has image files: `t.csv` has `id` (`x1`), `age` (`3`)",
+            "such as `x1.jpg`",
+        ),
+        ("photo,class\na.heic,x\n", "no column has image files", "add a column `path`"),
+        (
+            "file,class\na.heic,x\nb.heic,y\n",
+            "no column has image files",
+            "`a.heic` is a HEIC file, which is not read",
+        ),
+        ("path\n1.png\n2.png\n", "no column has classes", "--class-column NAME"),
+        (
+            "path,a,b\n1.png,u,v\n2.png,u,w\n1.png,s,v\n2.png,s,w\n",
+            "several columns may have",
+            "`a` (2 values), `b` (2 values)",
+        ),
+        (
+            "path,class\nq/1.png,x\nq/2.png,y\n",
+            "`q/1.png`, the first image of `t.csv`, is not in `.`",
+            "--root DIR",
+        ),
+        ("path;class\n1.png;x\n", "the 2 columns of `t.csv` are separated by \";\"", "by commas"),
+        ("path,class\n", "has no rows below its first line", "one row per image"),
+        (
+            "path,class,split\n1.png,x,train\n2.png,y,test\n",
+            "no row of `t.csv` has `validation`",
+            "`@best` needs",
+        ),
+    ] {
+        let text = said(table, &[]);
+        assert!(text.contains(message) && text.contains(hint), "{table}: {text}");
+    }
+    let text = said("path,class\n1.png,x\n", &["--class-column", "kind"]);
+    assert!(text.contains("there is no column `kind`") && text.contains("`class` (`x`)"), "{text}");
+    let text = refused(path, &["--class-column", "kind"]);
+    assert!(text.contains("`--class-column` is for tables"), "{text}");
+}
+
+#[test]
+fn folders_without_images_or_classes_say_what_was_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir_all(path.join("empty")).unwrap();
+    assert!(refused(path, &["--data", "empty"]).contains("--data: `empty` is empty"));
+    fs::create_dir_all(path.join("phone/cat")).unwrap();
+    for file in ["phone/cat/1.HEIC", "phone/cat/2.HEIC", "phone/notes.txt"] {
+        fs::write(path.join(file), "").unwrap();
+    }
+    let text = refused(path, &["--data", "phone"]);
+    assert!(text.contains("`phone` has no images, only 2 .HEIC files, 1 .txt file"), "{text}");
+    assert!(
+        text.contains("hint: HEIC files are not read: convert them, for example with `heif-convert"),
+        "{text}"
+    );
+    pictures(&path.join("flat"), (0..3).map(|number| format!("{number}.png")));
+    let text = refused(path, &["--data", "flat"]);
+    assert!(
+        text.contains("`flat` has 3 images, but no folders of classes") && text.contains("--data TABLE.csv"),
+        "{text}"
+    );
+    fs::write(path.join("flat/labels.csv"), "path,class\n").unwrap();
+    assert!(refused(path, &["--data", "flat"]).contains("give it: `--data flat/labels.csv`"));
+}
+
+/// The name of the file says nothing, or something wrong.
+#[test]
+fn the_architecture_is_the_one_that_the_weights_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    images(&path.join("photos"), &["ant", "bee"], 30);
+    for (file, arch) in [("model.pth", "resnet34"), ("resnet50.pth", "resnet18"), ("best.pth", "vit_s_16")] {
+        zeros(&path.join(file), arch);
+        let text = starter(path, arch, &["--data", "photos", "--weights", file]);
+        assert!(
+            text.contains(&format!("arch = \"{arch}\"")) && text.contains("# the weights fit it"),
+            "{text}"
+        );
+    }
+    fs::write(path.join("other.safetensors"), b"\x02\0\0\0\0\0\0\0{}").unwrap();
+    let text = refused(path, &["--data", "photos", "--weights", "other.safetensors"]);
+    assert!(text.contains("`other.safetensors` fits none of the") && text.contains("--arch NAME"), "{text}");
+    let text = starter(path, "given", &["--arch", "resnet34", "--weights", "model.pth", "--data", "photos"]);
+    assert!(text.contains("arch = \"resnet34\"\n"), "{text}");
+}
+
+#[test]
+fn image_settings_are_those_of_timms_config_beside_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    images(&path.join("photos"), &["ant", "bee"], 30);
+    zeros(&path.join("model.pth"), "resnet18");
+    let config = |settings: &str| {
+        let text = format!("{{\"architecture\": \"resnet18\", \"pretrained_cfg\": {{{settings}}}}}");
+        fs::write(path.join("config.json"), text).unwrap();
+    };
+    let args = ["--data", "photos", "--weights", "model.pth"];
+    config(
+        "\"input_size\": [3, 288, 288], \"interpolation\": \"bicubic\", \"crop_pct\": 0.95, \
+         \"mean\": [0.5, 0.5, 0.5], \"std\": [0.5, 0.5, 0.5]",
+    );
+    let text = starter(path, "a", &args);
+    for line in [
+        "image_size = 288                          # `input_size` of the weights' config.json",
+        "resize     = 303                          # 288 / 0.95, its `crop_pct`; it resizes bicubic, and defrost bilinear",
+        "normalize  = \"inception\"                  # its `mean` and `std`",
+    ] {
+        assert!(text.contains(line), "no {line} in\n{text}");
+    }
+    config("\"mean\": [0.4, 0.5, 0.6], \"std\": [0.2, 0.2, 0.25]");
+    let text = starter(path, "b", &args);
+    assert!(text.contains("normalize  = { mean = [0.4, 0.5, 0.6], std = [0.2, 0.2, 0.25] }"), "{text}");
+    assert!(text.contains("image_size = 224") && !text.contains("resize "), "{text}");
+    for (settings, cause) in [
+        ("\"input_size\": [3, 224, 256]", "its `input_size` is 256 × 224, and images are squares here"),
+        ("\"input_size\": [3, 224, 224], \"crop_pct\": 1.5", "its `crop_pct` is 1.5"),
+        ("\"mean\": [0.5], \"std\": [0.5]", "its `mean` is [0.5], not three numbers"),
+        ("\"mean\": [0, 0, 0], \"std\": [1, 0, 1]", "its `std` has a number that is not above 0"),
+        ("\"mean\": [", "cannot read `config.json`: "),
+    ] {
+        config(settings);
+        let text = refused(path, &args);
+        assert!(text.contains(cause) && text.contains("config.json"), "{settings}: {text}");
+    }
+    // That of another program, such as transformers.
+    fs::write(path.join("config.json"), "{\"architectures\": [\"X\"], \"hidden_size\": 4}").unwrap();
+    assert!(
+        starter(path, "c", &args).contains("normalize  = \"imagenet\"                   # as in pretraining")
+    );
+}
+
+/// A word of the template in a path is not taken for one.
+#[test]
+fn names_like_words_of_the_template_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    images(&folder.path().join("DATA ARCH/STAGES"), &["ant", "bee"], 30);
+    zeros(&folder.path().join("FILE.pth"), "resnet18");
+    let text = starter(folder.path(), "NAME", &["--data", "DATA ARCH/STAGES", "--weights", "FILE.pth"]);
+    assert!(
+        text.contains("root       = \"../DATA ARCH/STAGES\"") && text.contains("name = \"NAME\""),
+        "{text}"
+    );
+}

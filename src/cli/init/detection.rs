@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use defrost::data::{Dataset, Split, data_format};
+use defrost::data::Split;
 use defrost::model::Model;
-use defrost::pipeline::{self, Arch, Data};
+use defrost::pipeline::{self, Arch};
 use defrost::weights::{LoadRules, WeightsFile, origins};
 use defrost::{Error, Result};
 use serde_json::{Value, json};
 
-use super::relative;
+use super::written::{Line, Settings, read, relative, text, utf8};
 
 pub const TEMPLATE: &str = include_str!("detection.toml");
 /// The architecture if nothing says which.
@@ -43,12 +43,8 @@ impl BoxedData {
         let Some(layout) = Layout::of(path)? else { return Ok(None) };
         let mut refused = None;
         for split in layout.splits() {
-            let settings = layout.settings(split, &|path| {
-                path.to_str()
-                    .map(str::to_owned)
-                    .ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", path.display())))
-            })?;
-            match read(settings.into()) {
+            let settings = layout.settings(split, &|path| Ok(utf8(path)?.to_owned()))?;
+            match read(settings) {
                 Ok(dataset) if dataset.split(Split::Validation).is_empty() => {}
                 Ok(dataset) => {
                     let evaluated = if dataset.split(Split::Test).is_empty() { "validation" } else { "test" };
@@ -62,33 +58,16 @@ impl BoxedData {
     }
 }
 
-/// The table of a data set.
-type Settings = serde_json::Map<String, Value>;
-
-fn read(settings: Value) -> Result<Dataset> {
-    let data: Data =
-        serde_json::from_value(settings).map_err(|error| Error::bug(format!("the data set: {error}")))?;
-    data_format(&data).read(&|path| Ok(path.into())).map_err(|error| error.within("--data"))
-}
-
 /// `format     = "yolo"` and so on.
 fn lines(settings: &Settings) -> String {
+    let why = |key: &str| match key {
+        "format" => "images with boxes",
+        "split" => "of the data's own splits, those that are missing are fractions",
+        _ => "",
+    };
     let order = ["format", "file", "root", "first_pixel", "split"];
-    let line = |key: &&str| Some(format!("{key:<10} = {}", inline(settings.get(*key)?)));
-    order.iter().filter_map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// A value as TOML on one line.
-fn inline(value: &Value) -> String {
-    match value {
-        Value::Object(table) => {
-            let entries: Vec<String> =
-                table.iter().map(|(key, value)| format!("{key} = {}", inline(value))).collect();
-            format!("{{ {} }}", entries.join(", "))
-        }
-        Value::String(text) => toml::Value::String(text.clone()).to_string(),
-        other => other.to_string(),
-    }
+    let line = |key: &&'static str| Some(Line::new(key, settings.get(*key)?, why(key)));
+    text(&order.iter().filter_map(line).collect::<Vec<_>>())
 }
 
 impl Layout {
@@ -104,7 +83,7 @@ impl Layout {
                 yaml if has_extension(yaml, &["yaml", "yml"]) => Ok(Some(Self::Yolo(yaml.to_owned()))),
                 json if has_extension(json, &["json"]) => Ok(Some(Self::Coco(json.to_owned(), [None, None]))),
                 _ => Err(Error::usage(format!("--data: `{}` is no data set", path.display()))
-                    .hint("give a folder, a `data.yaml` of YOLO, or a JSON file of COCO")),
+                    .hint("give a folder, a CSV table, a `data.yaml` of YOLO, or a JSON file of COCO")),
             };
         }
         let below = |name: &str| Some(path.join(name)).filter(|path| path.exists());
@@ -196,7 +175,7 @@ pub fn fit(file: &Path, arch: Arch) -> Result<&'static str> {
     let Err(error) = loads(file, arch, json!({})) else { return Ok("") };
     match loads(file, arch, json!({ "restore_batch_norm": { "images": 64 } })) {
         Ok(()) => Ok(RESTORE),
-        Err(_) => Err(super::weights::of_option(error)),
+        Err(_) => Err(error),
     }
 }
 

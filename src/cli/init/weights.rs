@@ -1,4 +1,4 @@
-//! Checks that weights fit an architecture, before the pipeline file is written.
+//! Finds the architecture that weights fit, before the pipeline file is written.
 
 use std::path::Path;
 
@@ -8,22 +8,102 @@ use defrost::weights::{LoadRules, WeightsFile, origins};
 use defrost::{Error, Result};
 use serde_json::json;
 
-/// Does what the first stage of the starter pipeline does: it loads all weights except the head.
-///
-/// # Errors
-/// The file cannot be read, or its tensors are not those of the architecture. Then the hint names the architecture that
-/// they fit.
-pub(super) fn fit(file: &Path, arch: Arch, names: &[&str]) -> Result<()> {
-    let Err(error) = loads(file, arch) else { return Ok(()) };
-    let mut known = names.iter().filter_map(|name| Some((name, super::parsed(name).ok()?)));
-    match known.find(|(_, other)| loads(file, *other).is_ok()) {
-        Some((name, _)) => Err(of_option(error).hint(format!("use `--arch {name}`, which the weights fit"))),
-        None => Err(of_option(error)),
-    }
+use super::Args;
+use super::published::Published;
+
+/// Image sizes of published weights with position embeddings.
+const SIZES: [usize; 5] = [224, 384, 448, 256, 512];
+
+/// An architecture, and why it was chosen.
+pub struct Choice<T> {
+    pub arch: Arch,
+    /// A comment for the file; empty if the user asked for the architecture.
+    pub why: String,
+    /// What the weights need; `None` without weights.
+    pub fit: Option<T>,
 }
 
-fn loads(file: &Path, arch: Arch) -> Result<()> {
-    let description = Model::build(&pipeline::Model::of(arch), 2).description;
+/// The architecture of `--arch`, or else the one that the weights fit, or else `default`. Weights fit if `fits` loads them.
+///
+/// # Errors
+/// The file cannot be read, or its tensors are not those of the architecture. Then the hint names the one that they fit.
+pub fn choose<T>(
+    args: &Args,
+    published: &Published,
+    candidates: &[Arch],
+    default: Arch,
+    fits: impl Fn(&Path, Arch) -> Result<T>,
+) -> Result<Choice<T>> {
+    let file = args.weights.as_deref();
+    if let Some(asked) = &args.arch {
+        let arch = super::parsed(asked)?;
+        let Some(file) = file else { return Ok(Choice { arch, why: String::new(), fit: None }) };
+        return match fits(file, arch) {
+            Ok(fit) => Ok(Choice { arch, why: String::new(), fit: Some(fit) }),
+            Err(error) => Err(match candidates.iter().find(|other| fits(file, **other).is_ok()) {
+                Some(other) => {
+                    of_option(error).hint(format!("use `--arch {}`, which the weights fit", other.name()))
+                }
+                None => of_option(error),
+            }),
+        };
+    }
+    let Some(file) = file else {
+        return Ok(Choice {
+            arch: default,
+            why: "the default; `init --arch` chooses another".into(),
+            fit: None,
+        });
+    };
+    WeightsFile::open(file).map_err(of_option)?;
+    let named = named(file, published, candidates);
+    let rest = candidates.iter().filter(|arch| Some(**arch) != named).copied();
+    let mut fitting = named.into_iter().chain(rest).filter_map(|arch| Some((arch, fits(file, arch).ok()?)));
+    let Some((arch, fit)) = fitting.next() else {
+        return Err(match named.and_then(|named| fits(file, named).err()) {
+            Some(error) => of_option(error).hint("they fit no other architecture either"),
+            None => {
+                let (file, count) = (file.display(), candidates.len());
+                Error::usage(format!("--weights: `{file}` fits none of the {count} architectures"))
+                    .hint("`--arch NAME` lists the tensors that differ from those of an architecture")
+            }
+        });
+    };
+    let others: Vec<&str> =
+        if named == Some(arch) { Vec::new() } else { fitting.map(|(other, _)| other.name()).collect() };
+    let why = match others[..] {
+        [] => "the weights fit it".to_owned(),
+        _ => format!("the weights fit it, and {}", others.join(", ")),
+    };
+    Ok(Choice { arch, why, fit: Some(fit) })
+}
+
+/// The architecture that the published settings or the file's name say.
+fn named(file: &Path, published: &Published, candidates: &[Arch]) -> Option<Arch> {
+    let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
+    let of_timm = |arch: &Arch| {
+        let network = defrost::weights::timm_network(arch.name())?;
+        (published.architecture.as_deref() == Some(network.name)).then_some(*arch)
+    };
+    let file = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let in_name = |arch: &&Arch| plain(file).contains(&plain(arch.name()));
+    candidates.iter().find_map(of_timm).or_else(|| candidates.iter().find(in_name).copied())
+}
+
+/// Does what the first stage of the starter pipeline does: it loads all weights except the head. Returns the size of the
+/// images that the weights are for.
+///
+/// # Errors
+/// As for [`choose`].
+pub fn fit(file: &Path, arch: Arch, published: &Published) -> Result<usize> {
+    let size = published.size_for(arch);
+    let Err(error) = loads(file, arch, size) else { return Ok(size) };
+    let other = SIZES.into_iter().filter(|other| arch.has_sized_positions() && *other != size);
+    other.into_iter().find(|size| loads(file, arch, *size).is_ok()).ok_or(error)
+}
+
+fn loads(file: &Path, arch: Arch, image_size: usize) -> Result<()> {
+    let description = Model::build_for(&pipeline::Model::of(arch), 2, image_size).description;
     let stage = serde_json::from_value(json!({ "file": file, "reinit": ["@head"] }));
     let stage = stage.map_err(|error| Error::bug(format!("the stage to try: {error}")))?;
     let rules =
@@ -31,7 +111,7 @@ fn loads(file: &Path, arch: Arch) -> Result<()> {
     origins(&description, &WeightsFile::open(file)?.translated(&description)?, &rules).map(drop)
 }
 
-pub(super) fn of_option(mut error: Error) -> Error {
+fn of_option(mut error: Error) -> Error {
     error.message = format!("--weights: {}", error.message);
     error
 }
