@@ -83,6 +83,8 @@ commands! {
     Doctor(doctor),
     /// Print shell completions
     Completions(completions),
+    /// Write man pages
+    Man(man),
 }
 
 /// Declarative transfer learning: each run can prove that it did what the file says

@@ -1,4 +1,4 @@
-//! `defrost doctor` and `defrost completions`.
+//! `defrost doctor`, `defrost completions` and `defrost man`.
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -34,4 +34,35 @@ fn completions_know_the_commands_and_are_no_json() {
     let document: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(document["error"]["message"].as_str().unwrap().contains("not JSON"));
+}
+
+/// One page for each command, with its options, its example and no clock.
+#[test]
+fn man_pages_say_what_help_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man/man1");
+    let written = defrost(&["man", pages.to_str().unwrap(), "--json"]);
+    assert!(written.status.success());
+    let document: Value = serde_json::from_slice(&written.stdout).unwrap();
+    let help = String::from_utf8(defrost(&["--help"]).stdout).unwrap();
+    let listed = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let commands: Vec<&str> =
+        listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let commands: Vec<&str> =
+        commands.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
+    assert!(commands.contains(&"run") && commands.contains(&"man"), "{commands:?}");
+    assert_eq!(document["files"].as_array().unwrap().len(), commands.len() + 1);
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    for command in &commands {
+        let page = page(&format!("defrost-{command}.1"));
+        assert!(page.contains(&format!(".TH defrost-{command} 1")), "{page}");
+    }
+    assert!(page("defrost.1").contains("defrost\\-run(1)"));
+    let run = page("defrost-run.1");
+    assert!(run.contains("\\-\\-from") && run.contains("\\-\\-json") && run.contains("Example"), "{run}");
+    let again = folder.path().join("again");
+    defrost(&["man", again.to_str().unwrap()]);
+    for file in std::fs::read_dir(&again).unwrap().map(|entry| entry.unwrap()) {
+        assert_eq!(std::fs::read(file.path()).unwrap(), std::fs::read(pages.join(file.file_name())).unwrap());
+    }
 }
