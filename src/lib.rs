@@ -6,7 +6,7 @@
 //! (batches of images), [`model`] (architectures), [`freeze`] (trainable parameters), [`task`] (targets, losses
 //! and scores) and [`train`] (the loop). All computation goes through [`ops`] on the tape of [`autograd`].
 //! [`weights`] reads and writes tensors, [`metrics`] and [`report`] describe results, and [`events`] carries
-//! what happens to observers. [`features`] caches the output of frozen layers, [`memory`] is the program's
+//! what happens to observers. [`hub`] fetches weights by name. [`features`] caches the output of frozen layers, [`memory`] is the program's
 //! allocator, [`device`] selects where to compute, [`bench`] times parts of stages, and [`estimate`] predicts
 //! durations from that.
 //!
@@ -18,6 +18,7 @@
 pub use defrost_base::{code_path, csv_cells, digest, error, events, memory, random, regular_file, sanitize};
 pub use defrost_data::data;
 pub use defrost_engine::{bench, estimate, plan, run, stage};
+pub use defrost_hub::hub;
 #[cfg(feature = "cuda")]
 pub use defrost_kernels::cuda;
 pub use defrost_kernels::{autograd, device, ops};

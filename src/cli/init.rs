@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use self::detection::BoxedData;
 use self::published::Published;
+use self::weights::GivenWeights;
 use self::written::{Line, quoted, relative};
 use defrost::model::Model;
 use defrost::pipeline::{self, Arch};
@@ -24,7 +25,9 @@ use super::Console;
 use super::console::shown;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: defrost init turtles --data photos --weights resnet50.safetensors")]
+#[command(after_help = "Examples:
+  defrost init turtles --data photos --weights resnet50.safetensors
+  defrost init turtles --data photos --weights hf://timm/resnet50.a1_in1k")]
 pub struct Args {
     /// Folder to write `pipeline.toml` to. It is created if it does not exist
     #[arg(default_value = ".")]
@@ -34,8 +37,9 @@ pub struct Args {
     /// file, a JSON file of COCO, or a folder with `JPEGImages` and `Annotations`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Pretrained weights: a `.safetensors` file or a PyTorch state dict. Image size, crop and normalisation are those of
-    /// timm's `config.json` in the same folder, if there is one
+    /// Pretrained weights: a `.safetensors` file, a PyTorch state dict, or a name that `defrost weights` lists, such as
+    /// `hf://timm/resnet50.a1_in1k`. Image size, crop and normalisation are those of the list, or of timm's `config.json`
+    /// in the folder of the file
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Architecture. By default, the one that the weights fit
@@ -94,22 +98,25 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let message = format!("`{}` already exists", path.display());
         return Err(Error::usage(message).hint("choose another folder, or move the file"));
     }
+    let given = args.weights.as_deref().map(GivenWeights::of).transpose()?;
+    let is_name = given.as_ref().is_some_and(|given| given.is_name);
     for (option, path, is_there) in [
         ("--data", &args.data, Path::exists as fn(&Path) -> bool),
         ("--weights", &args.weights, Path::is_file),
     ] {
+        let is_there = |path: &&Path| is_there(path) || option == "--weights" && is_name;
         if let Some(path) = path.as_deref().filter(|path| !is_there(path)) {
             return Err(Error::usage(format!("{option}: `{}` does not exist", path.display())));
         }
     }
-    let text = fill(&args)?;
+    let text = fill(&args, given.as_ref())?;
     fs::create_dir_all(&args.dir).map_err(|error| Error::io("make", &args.dir, error))?;
     for (path, content) in [(&schema, &json), (&pipeline, &text)] {
         store::write_output(path, content.as_bytes())?;
     }
     let mut next = vec![format!("defrost validate {}", pipeline.display())];
     if args.weights.is_none() {
-        next.insert(0, "put pretrained weights at the path in `file`".into());
+        next.insert(0, "set `file` to pretrained weights: `defrost weights` lists published ones".into());
     }
     if args.data.is_none() {
         next.insert(0, "put your images into the folder in `root`, one subfolder per class".into());
@@ -141,20 +148,21 @@ struct ImageSource {
 }
 
 /// The starter pipeline for these arguments.
-fn fill(args: &Args) -> Result<String> {
+fn fill(args: &Args, weights: Option<&GivenWeights>) -> Result<String> {
     let data = args.data.as_deref();
     let table = data.filter(|data| data.is_file() && table::is_table(data));
     refuse_options_of_tables(args, table)?;
     let images = match table {
         Some(table) => table::find(table, args)?,
         None => match data.map(|data| BoxedData::find(data, &args.dir)).transpose()?.flatten() {
-            Some(boxed) => return fill_detection(args, &boxed),
+            Some(boxed) => return fill_detection(args, weights, &boxed),
             None => folders::find(data, &args.dir)?,
         },
     };
-    let published = args.weights.as_deref().map(Published::beside).transpose()?.unwrap_or_default();
+    let published = weights.map(GivenWeights::published).transpose()?.unwrap_or_default();
+    let on_disk = weights.and_then(|given| given.file.as_deref());
     let default = parsed("resnet50")?;
-    let choice = weights::choose(args, &published, &architectures(), default, |file, arch| {
+    let choice = weights::choose((args, on_disk), &published, &architectures(), default, |file, arch| {
         weights::fit(file, arch, &published)
     })?;
     let arch = choice.arch;
@@ -174,8 +182,8 @@ fn fill(args: &Args) -> Result<String> {
     let mut lines = images.lines;
     lines.extend(published.lines(arch, size));
     lines.push(images.split);
-    let file = match &args.weights {
-        Some(path) => relative(&args.dir, path)?,
+    let file = match weights {
+        Some(given) => given.setting(&args.dir)?,
         None => format!("weights/{}.safetensors", arch.name()),
     };
     let monitor = if images.is_multi_label { LABELS } else { CLASSES };
@@ -216,7 +224,7 @@ fn arch_line<T>(choice: &weights::Choice<T>) -> String {
 }
 
 /// The starter pipeline for images with boxes.
-fn fill_detection(args: &Args, data: &BoxedData) -> Result<String> {
+fn fill_detection(args: &Args, weights: Option<&GivenWeights>, data: &BoxedData) -> Result<String> {
     if let Some(arch) = args.arch.as_deref().filter(|arch| parsed(arch).is_ok_and(|arch| !arch.is_detector()))
     {
         let error = Error::usage(format!("`{arch}` classifies images, and these have boxes"));
@@ -228,9 +236,11 @@ fn fill_detection(args: &Args, data: &BoxedData) -> Result<String> {
     }
     let default = parsed(detection::DEFAULT_ARCH)?;
     let detectors: Vec<Arch> = architectures().into_iter().filter(|arch| arch.is_detector()).collect();
-    let choice = weights::choose(args, &Published::default(), &detectors, default, detection::fit)?;
-    let file = match &args.weights {
-        Some(path) => relative(&args.dir, path)?,
+    let on_disk = weights.and_then(|given| given.file.as_deref());
+    let choice =
+        weights::choose((args, on_disk), &Published::default(), &detectors, default, detection::fit)?;
+    let file = match weights {
+        Some(given) => given.setting(&args.dir)?,
         None => format!("weights/{}.pt", choice.arch.name()),
     };
     Ok(written::filled(

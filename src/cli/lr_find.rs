@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use defrost::events::{Event, Interrupt, Observer};
+use defrost::events::{Event, Observer};
 use defrost::plan::{ParentStage, PlanEntry};
 use defrost::report;
 use defrost::stage::{Checkpoints, StageContext};
@@ -16,7 +16,7 @@ use serde_json::json;
 use super::console::shown;
 use super::progress::Progress;
 use super::session::Session;
-use super::signals::stop_on_signals;
+use super::signals::Stop;
 use super::train_stage::train_stage;
 use super::{Console, PipelineOptions};
 
@@ -46,12 +46,12 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let range = range(&args)?;
-    let session = Session::open_one(&args.file, &args.pipeline, console)?;
+    let stop = Stop::default();
+    let session = Session::open_one(&args.file, &args.pipeline, Some(&stop), console)?;
     let (planned, train, dataset) = train_stage(&session, args.stage.as_deref())?;
     let sources = sources(&session, planned, &args.file)?;
     let settings = &session.pipeline.run;
-    let interrupt = Interrupt::default();
-    stop_on_signals(&interrupt)?;
+    let interrupt = stop.listen()?;
     let (threads, pool) = session.threads()?;
     let task = task::of_stage(planned.work.kind(), &planned.document);
     let (progress, started) = (Progress::of_stage(&planned.name, task), Instant::now());
@@ -67,7 +67,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 checkpoints: &NoCheckpoints,
                 features: None,
                 observer: &StepObserver(&progress),
-                interrupt: &interrupt,
+                interrupt,
                 clock: &|| started.elapsed().as_secs_f64(),
                 workers: settings.workers.unwrap_or(threads),
                 image_cache: settings.image_bytes(),

@@ -3,6 +3,7 @@
 mod console;
 mod data_table;
 mod estimates;
+mod fetch;
 mod images;
 mod options;
 mod panics;
@@ -43,6 +44,8 @@ commands! {
     Init(init),
     /// Check pipeline files and print all errors
     Validate(validate),
+    /// List published weights by architecture, or fetch some
+    Weights(weights),
     /// Show which stages of a run are cached, and why the others are not
     Plan(plan),
     /// Show which parameters train, by which rule, and at which learning rate

@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use defrost::pipeline::{self, DiagnosticReport, LoadOptions, Resolved};
+use defrost::pipeline::{self, DiagnosticReport, LoadOptions, RemoteWeights, Resolved};
 use defrost::plan::{self, DiskAccess, StageDraft};
 use defrost::run::{self, RunDirectory};
 use defrost::{Error, Result};
 use serde_json::{Value, json};
 
-use super::Console;
 use super::console::shown;
+use super::{Console, fetch};
 
 #[derive(clap::Args)]
 pub struct PipelineOptions {
@@ -48,7 +48,9 @@ impl PipelineOptions {
             inputs: depth == DiskAccess::Inputs,
             env: &|name| std::env::var(name).ok(),
         };
-        let runs = pipeline::load_without_patterns(file, &options).map_err(DiagnosticReport::brief)?;
+        let mut runs = pipeline::load_without_patterns(file, &options).map_err(DiagnosticReport::brief)?;
+        let hub = fetch::hub();
+        runs.iter_mut().for_each(|run| run.locate_weights(&|name| hub.find(name)));
         let resolved: Vec<_> = runs.iter().map(|run| plan::resolve(run, depth)).collect();
         let drafts = DiagnosticReport::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved));
         let drafts = drafts.map_err(DiagnosticReport::brief)?;
@@ -215,7 +217,24 @@ fn settings_of(file: &Path) -> Option<Vec<(Option<String>, Value)>> {
 
 /// Whether a run has these settings. False if its settings cannot be read.
 fn has_settings(run: &RunDirectory, settings: &Value) -> bool {
-    run.settings().is_ok_and(|made| stages(made) == *settings)
+    run.settings().is_ok_and(|made| unpinned(stages(made), settings) == *settings)
+}
+
+/// The settings of a run, in which fetched weights have the names that `settings` has for them.
+fn unpinned(mut made: Value, settings: &Value) -> Value {
+    let name = |stage: &Value| RemoteWeights::parse(stage.get("file")?.as_str()?)?.ok();
+    for (stage, table) in made.get_mut("stage").and_then(Value::as_object_mut).into_iter().flatten() {
+        let Some(own) = settings.pointer(&format!("/stage/{stage}")) else { continue };
+        if let (Some(written), Some(pinned)) = (name(own), name(table))
+            && written.is_pinned_by(&pinned)
+        {
+            table["file"] = own["file"].clone();
+            if let (None, Some(table)) = (own.get("sha256"), table.as_object_mut()) {
+                table.remove("sha256");
+            }
+        }
+    }
+    made
 }
 
 /// Settings without those of the machine, which do not affect results.

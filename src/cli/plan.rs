@@ -1,5 +1,7 @@
 //! `defrost plan`: shows what a run would do, and why.
 
+mod unfetched;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +10,7 @@ use defrost::data::Split;
 use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
 use defrost::freeze::UnfreezeSummary;
-use defrost::plan::{PlanEntry, Status, UndecodableImages};
+use defrost::plan::{DiskAccess, PlanEntry, Status, UndecodableImages};
 use defrost::report;
 use defrost::run::RunDirectory;
 use defrost::stage::{FeatureCacheStatus, FrozenPrefix, PlannedStage, ResolvedStage};
@@ -20,7 +22,7 @@ use super::console::shown;
 use super::estimates::{self, Estimates};
 use super::progress::duration;
 use super::session::Session;
-use super::{Console, PipelineOptions, data_table, images, undecodable};
+use super::{Console, PipelineOptions, data_table, fetch, images, undecodable};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost plan turtles.toml --set stage.finetune.optimizer.lr=3e-5")]
@@ -38,7 +40,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let sessions = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
+    let runs = args.pipeline.load_all(&args.file, DiskAccess::Inputs, console)?;
+    let missing = fetch::missing(&runs);
+    if !missing.is_empty() {
+        return unfetched::show(&runs, &missing, &args.file, console);
+    }
+    let sessions = Session::of(runs, &args.file, &args.pipeline, args.rehash, console)?;
     let mut known = RunsBefore::default();
     let mut documents = Vec::new();
     for session in &sessions {

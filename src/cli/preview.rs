@@ -41,7 +41,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         return Err(error.hint(format!("a sheet shows 1 to {MOST_IN_SHEET} images")));
     }
     let encode = encoder(&args.out)?;
-    let session = Session::open_one(&args.file, &args.pipeline, console)?;
+    let session = Session::open_one(&args.file, &args.pipeline, None, console)?;
     let (planned, train, dataset) = train_stage(&session, args.stage.as_deref())?;
     let epochs = train.settings.epochs;
     if !(1..=epochs).contains(&args.epoch) {

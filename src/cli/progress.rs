@@ -262,7 +262,7 @@ fn started(outcome: StageOutcome) -> &'static str {
 }
 
 /// A line with its verb in a separate column.
-fn headed(verb: &str, text: &str) -> String {
+pub(super) fn headed(verb: &str, text: &str) -> String {
     format!("\x1b[1;36m{verb:>10}\x1b[0m {text}")
 }
 

@@ -16,7 +16,7 @@ use super::console::shown;
 use super::estimates::{self, Estimates};
 use super::progress::Progress;
 use super::session::Session;
-use super::signals::stop_on_signals;
+use super::signals::Stop;
 use super::{Console, PipelineOptions, data_table, undecodable};
 
 #[derive(clap::Args)]
@@ -41,22 +41,22 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let sessions = Session::open(&args.file, &args.pipeline, args.rehash, console)?;
+    let stop = Stop::default();
+    let sessions = Session::open(&args.file, &args.pipeline, args.rehash, Some(&stop), console)?;
     for (name, summary) in data_table::once(sessions.iter().map(|session| session.plan.data())) {
         data_table::doubles(&name, &summary).iter().for_each(|text| console.warn(text));
     }
-    let interrupt = Interrupt::default();
-    stop_on_signals(&interrupt)?;
+    let interrupt = stop.listen()?;
     if let [session] = &sessions[..]
         && session.pipeline.label.is_none()
     {
-        let summary = one(session, &args, &interrupt, console)?;
+        let summary = one(session, &args, interrupt, console)?;
         if console.json() {
             console.document(&summary);
         }
         return summary.error.map_or(Ok(ExitCode::SUCCESS), Err);
     }
-    all(&sessions, &args, &interrupt, console)
+    all(&sessions, &args, interrupt, console)
 }
 
 /// Runs the runs of a matrix one after the other. If one fails, the others still run.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use defrost::device::{self, DeviceChoice};
 use defrost::pipeline::Resolved;
-use defrost::plan::{self, DiskAccess, Plan, StageStatus, Status};
+use defrost::plan::{self, DiskAccess, Plan, StageDraft, StageStatus, Status};
 use defrost::run;
 use defrost::stage::ResolvedStage;
 use defrost::store::{Store, VariantRequest};
@@ -12,7 +12,8 @@ use defrost::train;
 use defrost::{Error, Result};
 
 use super::options::several_runs;
-use super::{Console, PipelineOptions, images};
+use super::signals::Stop;
+use super::{Console, PipelineOptions, fetch, images};
 
 pub struct Session {
     pub pipeline: Resolved,
@@ -23,15 +24,37 @@ pub struct Session {
     pub choice: DeviceChoice,
 }
 
+/// The runs of a file, and their stages.
+pub type LoadedRuns = Vec<(Resolved, Vec<StageDraft>)>;
+
 impl Session {
     /// Loads, checks and plans the runs of a pipeline file: one, or those of its matrix. Errors are printed here.
+    /// Weights that are not fetched yet are fetched if the command computes: then `stop` can stop it.
     pub fn open(
+        file: &Path,
+        options: &PipelineOptions,
+        rehash: bool,
+        stop: Option<&Stop>,
+        console: &Console,
+    ) -> Result<Vec<Self>> {
+        let mut runs = options.load_all(file, DiskAccess::Inputs, console)?;
+        let missing = fetch::missing(&runs);
+        if !missing.is_empty() {
+            let Some(stop) = stop else { return Err(fetch::unfetched(&missing, file)) };
+            fetch::all(&missing, false, stop, console)?;
+            runs = options.load_all(file, DiskAccess::Inputs, console)?;
+        }
+        Self::of(runs, file, options, rehash, console)
+    }
+
+    /// Plans loaded runs, whose weights are there.
+    pub fn of(
+        runs: LoadedRuns,
         file: &Path,
         options: &PipelineOptions,
         rehash: bool,
         console: &Console,
     ) -> Result<Vec<Self>> {
-        let runs = options.load_all(file, DiskAccess::Inputs, console)?;
         console.warnings(runs.iter().map(|(run, _)| run));
         let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
         images::left_out(works).iter().for_each(|note| console.warn(note));
@@ -64,8 +87,13 @@ impl Session {
     }
 
     /// [`Self::open`] for a command that works on one run. In a file with a matrix, `--only` selects it.
-    pub fn open_one(file: &Path, options: &PipelineOptions, console: &Console) -> Result<Self> {
-        let mut sessions = Self::open(file, options, false, console)?;
+    pub fn open_one(
+        file: &Path,
+        options: &PipelineOptions,
+        stop: Option<&Stop>,
+        console: &Console,
+    ) -> Result<Self> {
+        let mut sessions = Self::open(file, options, false, stop, console)?;
         match (sessions.len(), sessions.pop()) {
             (1, Some(only)) => Ok(only),
             (count, last) => {

@@ -1,5 +1,6 @@
 //! Signals: those that ask a run to stop, and the one for a file that exceeds the size limit.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,9 +9,26 @@ use defrost::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use signal_hook::flag;
 
+/// The request to stop, from signals that are listened to once it matters.
+#[derive(Default)]
+pub struct Stop {
+    interrupt: Interrupt,
+    listens: Cell<bool>,
+}
+
+impl Stop {
+    /// From now on, signals no longer end the process but request a stop.
+    pub fn listen(&self) -> Result<&Interrupt> {
+        if !self.listens.replace(true) {
+            stop_on_signals(&self.interrupt)?;
+        }
+        Ok(&self.interrupt)
+    }
+}
+
 /// Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU request a checkpoint and a clean stop. A second Ctrl-C ends
 /// the process immediately.
-pub fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
+fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
     let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
     flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU] {

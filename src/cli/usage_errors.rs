@@ -47,8 +47,8 @@ const COMMANDS: [(&[&str], &str); 21] = [
     (&["version"], "write `defrost --version`"),
     (&["env", "environment", "gpu", "devices", "cuda", "checks"], "write `defrost doctor`"),
     (
-        &["download", "hub", "zoo", "models"],
-        "download the weights, and name the file in a stage with `kind = \"load_weights\"`",
+        &["download", "hub", "zoo", "models", "fetch", "pull", "pretrained"],
+        "write `defrost weights`: it lists published weights; `defrost weights fetch NAME` fetches some",
     ),
 ];
 

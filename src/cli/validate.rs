@@ -9,7 +9,7 @@ use defrost::{Result, sanitize};
 use serde_json::json;
 
 use super::console::shown;
-use super::{Console, PipelineOptions, images, undecodable};
+use super::{Console, PipelineOptions, fetch, images, undecodable};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: defrost validate turtles.toml --set stage.frozen.epochs=3")]
@@ -31,7 +31,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let depth = if args.no_inputs { DiskAccess::Offline } else { DiskAccess::Inputs };
     let (mut errors, mut warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = Default::default();
     let (mut unreadable, mut more) = (Vec::new(), 0);
-    let (mut decoded, mut found) = (0, Vec::new());
+    let (mut decoded, mut found, mut unfetched) = (0, Vec::new(), Vec::new());
     for file in &args.files {
         match args.pipeline.check(file, depth) {
             Ok(runs) => {
@@ -49,6 +49,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                 }
                 if undecodable::require_sound(&found).is_err() {
                     continue;
+                }
+                let missing = fetch::missing(&runs);
+                for name in missing.iter().filter(|_| depth == DiskAccess::Inputs) {
+                    console.say(shown(format!(
+                        "note: `{name}` is not fetched yet: `defrost run` fetches it, then checks its tensors"
+                    )));
+                    unfetched.push(name.to_string());
                 }
                 let stages = sanitize::count(runs.first().map_or(0, |(_, stages)| stages.len()), "stage");
                 let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
@@ -78,6 +85,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "more": more,
             "warnings": warnings,
             "unreadable": unreadable,
+            "unfetched": unfetched,
         });
         if args.decode {
             document["decoded"] = json!(decoded);

@@ -56,4 +56,5 @@ mod typed;
 mod unfreeze;
 mod validate;
 mod verify;
+mod weights;
 mod words;

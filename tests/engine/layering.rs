@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 16] = [
     &["capability"],
     &["cuda", "digest", "memory", "random"],
     &["autograd", "events", "pipeline"],
-    &["ops", "store"],
+    &["hub", "ops", "store"],
     &["data", "device", "metrics"],
     &["features", "model"],
     &["weights"],

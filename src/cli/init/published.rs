@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use defrost::hub::KnownWeights;
 use defrost::pipeline::{Arch, ImageSizes, Normalize};
 use defrost::{Error, Result, regular_file};
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ pub struct Published {
     crop_pct: Option<f64>,
     interpolation: Option<String>,
     normalize: Option<Normalize>,
+    /// Where they are from, for comments.
+    source: &'static str,
 }
 
 impl Published {
@@ -60,15 +63,31 @@ impl Published {
                 .map_err(wrong)?,
             interpolation: text(settings.get("interpolation")),
             normalize: statistics(settings).map_err(wrong)?,
+            source: "the weights' config.json",
         };
         Ok(published)
+    }
+
+    /// What `defrost weights` says of listed weights.
+    pub fn of_known(known: &KnownWeights) -> Self {
+        let statistics = json!({ "mean": known.mean, "std": known.std });
+        Self {
+            architecture: Some(known.arch.clone()),
+            image_size: Some(known.input_size),
+            crop_pct: Some(known.crop_pct),
+            interpolation: Some(known.interpolation.clone()),
+            normalize: serde_json::from_value(statistics).ok(),
+            source: "`defrost weights`",
+        }
     }
 
     /// The lines of a data set for an architecture, whose images have that size.
     pub fn lines(&self, arch: Arch, size: usize) -> Vec<Line> {
         let why = match self.image_size {
-            Some(published) if published == size => format!("`input_size` of the weights' {CONFIG}"),
-            Some(published) => format!("{CONFIG} says {published}, which `{}` does not take", arch.name()),
+            Some(published) if published == size => format!("`input_size` of {}", self.source),
+            Some(published) => {
+                format!("{} says {published}, which `{}` does not take", self.source, arch.name())
+            }
             None if arch.has_sized_positions() => "that of the weights' position embeddings".to_owned(),
             None => "pixels; that of most published weights".to_owned(),
         };

@@ -1,18 +1,65 @@
-//! Finds the architecture that weights fit, before the pipeline file is written.
+//! Weights of a starter pipeline: a file or a name, and the architecture that they fit.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use defrost::hub::{KnownWeights, known_weights};
 use defrost::model::Model;
-use defrost::pipeline::{self, Arch};
+use defrost::pipeline::{self, Arch, RemoteWeights};
 use defrost::weights::{LoadRules, WeightsFile, origins};
 use defrost::{Error, Result};
 use serde_json::json;
 
 use super::Args;
 use super::published::Published;
+use crate::cli::fetch;
 
 /// Image sizes of published weights with position embeddings.
 const SIZES: [usize; 5] = [224, 384, 448, 256, 512];
+
+/// The weights of `--weights`.
+pub struct GivenWeights {
+    given: PathBuf,
+    /// Whether they are named, such as `hf://timm/resnet50.a1_in1k`, and not a local file.
+    pub is_name: bool,
+    /// The file, if it is here: of a name, if it was fetched.
+    pub file: Option<PathBuf>,
+    known: Option<&'static KnownWeights>,
+}
+
+impl GivenWeights {
+    /// # Errors
+    /// A name that cannot be.
+    pub fn of(weights: &Path) -> Result<Self> {
+        let given = weights.to_owned();
+        match weights.to_str().and_then(RemoteWeights::parse) {
+            None => Ok(Self { file: Some(given.clone()), given, is_name: false, known: None }),
+            Some(Ok(name)) => {
+                let file = fetch::hub().find(&name).map(|found| found.path);
+                let name = name.to_string();
+                let known = known_weights().iter().find(|known| known.file == name);
+                Ok(Self { given: name.into(), is_name: true, file, known })
+            }
+            Some(Err(error)) => Err(of_option(Error::usage(error.message)).hint(error.help)),
+        }
+    }
+
+    /// What to write as `file`.
+    pub fn setting(&self, dir: &Path) -> Result<String> {
+        match self.is_name {
+            true => Ok(self.given.display().to_string()),
+            false => super::relative(dir, &self.given),
+        }
+    }
+
+    /// The images that they were trained with, as the list of known weights or a file beside them says.
+    pub fn published(&self) -> Result<Published> {
+        match (self.known, &self.file) {
+            (Some(known), _) => Ok(Published::of_known(known)),
+            (None, Some(file)) => Published::beside(file),
+            (None, None) => Ok(Published::default()),
+        }
+    }
+}
 
 /// An architecture, and why it was chosen.
 pub struct Choice<T> {
@@ -28,13 +75,12 @@ pub struct Choice<T> {
 /// # Errors
 /// The file cannot be read, or its tensors are not those of the architecture. Then the hint names the one that they fit.
 pub fn choose<T>(
-    args: &Args,
+    (args, file): (&Args, Option<&Path>),
     published: &Published,
     candidates: &[Arch],
     default: Arch,
     fits: impl Fn(&Path, Arch) -> Result<T>,
 ) -> Result<Choice<T>> {
-    let file = args.weights.as_deref();
     if let Some(asked) = &args.arch {
         let arch = super::parsed(asked)?;
         let Some(file) = file else { return Ok(Choice { arch, why: String::new(), fit: None }) };
@@ -49,10 +95,14 @@ pub fn choose<T>(
         };
     }
     let Some(file) = file else {
-        return Ok(Choice {
-            arch: default,
-            why: "the default; `init --arch` chooses another".into(),
-            fit: None,
+        let listed = candidates.iter().find(|arch| published.architecture.as_deref() == Some(arch.name()));
+        return Ok(match listed {
+            Some(arch) => {
+                Choice { arch: *arch, why: "`defrost weights` lists the weights for it".into(), fit: None }
+            }
+            None => {
+                Choice { arch: default, why: "the default; `init --arch` chooses another".into(), fit: None }
+            }
         });
     };
     WeightsFile::open(file).map_err(of_option)?;
@@ -81,13 +131,17 @@ pub fn choose<T>(
 /// The architecture that the published settings or the file's name say.
 fn named(file: &Path, published: &Published, candidates: &[Arch]) -> Option<Arch> {
     let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
+    let listed = |arch: &&Arch| published.architecture.as_deref() == Some(arch.name());
     let of_timm = |arch: &Arch| {
         let network = defrost::weights::timm_network(arch.name())?;
         (published.architecture.as_deref() == Some(network.name)).then_some(*arch)
     };
     let file = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let in_name = |arch: &&Arch| plain(file).contains(&plain(arch.name()));
-    candidates.iter().find_map(of_timm).or_else(|| candidates.iter().find(in_name).copied())
+    let listed = candidates.iter().find(listed).copied();
+    listed
+        .or_else(|| candidates.iter().find_map(of_timm))
+        .or_else(|| candidates.iter().find(in_name).copied())
 }
 
 /// Does what the first stage of the starter pipeline does: it loads all weights except the head. Returns the size of the

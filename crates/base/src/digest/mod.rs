@@ -1,8 +1,9 @@
-//! BLAKE3 digests, and the canonical JSON that they are computed from.
+//! BLAKE3 digests, the canonical JSON that they are computed from, and the digests by which other projects name files.
 //!
 //! It never accesses the disk and knows nothing about pipelines.
 
 mod difference;
+mod published;
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 pub use difference::{Difference, differences};
+pub use published::{GitBlob, Sha256};
 
 /// A 256-bit BLAKE3 digest, written as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

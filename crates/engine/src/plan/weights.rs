@@ -1,13 +1,18 @@
 //! Weights that a stage loads: the source of each tensor, and whether all tensors exist.
 
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::resolve::{DiskAccess, Resolver};
 use crate::data::{Dataset, Split};
+use crate::digest::Sha256;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::pipeline;
+use crate::regular_file;
 use crate::stage::{LoadWeightsStage, LocatedWeights, ModelSpec, Preprocess, ResolvedStage};
 use crate::task::is_known;
 use crate::weights::{ClassMapping, LoadRules, WeightsFile, class_tensors, origins};
@@ -77,10 +82,17 @@ impl Resolver<'_> {
             },
             (Some(text), ..) if self.depth == DiskAccess::Inputs => {
                 let at = format!("stage.{name}.file");
-                let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(text))?;
-                let source = WeightsFile::open(&path).and_then(|source| source.translated(&description));
-                weights = LocatedWeights::File { path, digest: None };
-                Some((at, source))
+                match self.or_diagnose(&at, "unset-variable", self.pipeline.weights_path(text))? {
+                    Some(path) => {
+                        self.same_digest(name, load, &path)?;
+                        let source =
+                            WeightsFile::open(&path).and_then(|source| source.translated(&description));
+                        weights = LocatedWeights::File { path, digest: None };
+                        Some((at, source))
+                    }
+                    // Their tensors are checked once they are fetched.
+                    None => None,
+                }
             }
             _ => None,
         };
@@ -95,6 +107,20 @@ impl Resolver<'_> {
         let (settings, seed) = (load.clone(), self.pipeline.seed);
         let work = LoadWeightsStage { model_spec, settings, rules, names, seed, preprocess, class_rows };
         Some((ResolvedStage::LoadWeights(Box::new(work), weights, images), Value::Null))
+    }
+
+    /// Compares a file with the digest that the stage demands.
+    fn same_digest(&mut self, name: &str, load: &pipeline::LoadWeights, path: &Path) -> Option<()> {
+        let Some(wanted) = &load.sha256 else { return Some(()) };
+        let at = format!("stage.{name}.sha256");
+        let found = self.or_diagnose(&at, "weights", sha256_file(path))?;
+        if wanted.eq_ignore_ascii_case(&found) {
+            return Some(());
+        }
+        let message = format!("`{}` has another digest: {found}", path.display());
+        let help = "it is another file: get the file with this digest, or correct `sha256`".to_owned();
+        self.diagnose(&at, "other-digest", message, Some(help));
+        None
     }
 
     /// The data set with its first training images alone. The inner `None` where the disk may not be looked at.
@@ -124,4 +150,19 @@ impl Resolver<'_> {
         };
         Some(Some(Arc::new(first)))
     }
+}
+
+/// The SHA-256 digest of a file.
+fn sha256_file(path: &Path) -> Result<String> {
+    let read = || -> std::io::Result<String> {
+        let (mut file, mut hasher) = (regular_file::open(path)?, Sha256::default());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hasher.finish()),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+    };
+    read().map_err(|error| Error::io("read", path, error))
 }

@@ -257,6 +257,7 @@ impl LoadedFile<'_> {
                 elsewhere,
                 faults: faults.clone(),
                 warnings: warnings.clone(),
+                fetched: BTreeMap::new(),
                 variables: variables.found,
                 root: root.clone(),
             })

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::RemoteWeights;
 use super::diagnostics::Diagnostic;
 use super::document::{self, Node, NodeValue};
 use super::paths::{self, Variables};
@@ -57,8 +58,8 @@ pub fn extend(
 /// Makes the paths of an extended file relative to the file that extends it.
 fn rebase(base: &mut Node, prefix: &str, variables: &mut Variables) {
     paths::for_each(base, &mut |text| {
-        let absolute = variables.expand(text).is_ok_and(|expanded| Path::new(&expanded).is_absolute());
-        if !absolute {
+        let is_whole = |path: &str| Path::new(path).is_absolute() || RemoteWeights::parse(path).is_some();
+        if !variables.expand(text).is_ok_and(|expanded| is_whole(&expanded)) {
             *text = format!("{prefix}/{text}");
         }
     });

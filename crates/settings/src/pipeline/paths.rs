@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::diagnostics::Diagnostic;
 use super::document::{Node, NodeValue};
-use super::suggest;
+use super::{RemoteWeights, suggest};
 use crate::regular_file::{self, ReadRefusal};
 
 /// The settings that are paths. `*` is any name.
@@ -226,11 +226,17 @@ pub fn missing_help(base: &Path, path: &str) -> String {
     match closest_file(base, path) {
         Some(near) => format!("did you mean `{}`?", near.display()),
         None if Path::new(path).is_absolute() => "correct the path".into(),
+        None if is_of_timm(path) => format!("write `hf://{path}` for weights of the Hugging Face hub"),
         None => {
             let full: PathBuf = base.join(path).components().collect();
             format!("paths are relative to the folder of the pipeline file: `{}`", full.display())
         }
     }
+}
+
+/// The name of a model of timm without `hf://`.
+fn is_of_timm(path: &str) -> bool {
+    path.strip_prefix("timm/").is_some_and(|model| !model.is_empty() && !model.contains('/'))
 }
 
 /// A path with something that only a shell expands: `~/photos`, `$HOME/photos`, `%USERPROFILE%\photos`.
@@ -271,8 +277,15 @@ pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnos
             continue;
         }
         for node in ["file", "pipeline"].into_iter().filter_map(|key| stage.get(key)) {
-            if let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) {
-                sought.push((node, path, false));
+            let Some(Ok(path)) = node.text().map(|text| variables.expand(text)) else { continue };
+            match RemoteWeights::parse(&path) {
+                None => sought.push((node, path, false)),
+                // Without variables, it is checked where it is written.
+                Some(Err(error)) if node.text() != Some(&path) => {
+                    let wrong = Diagnostic::new(&node.place, "weights-name", error.message);
+                    diagnostics.push(wrong.help(error.help));
+                }
+                Some(_) => {}
             }
         }
     }

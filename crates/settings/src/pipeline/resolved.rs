@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::paths::{self, ExpandError};
-use super::{Data, ExternalStage, Model, Run, Stage};
+use super::{Data, ExternalStage, FetchedWeights, LoadWeights, Model, RemoteWeights, Run, Stage};
 use crate::error::{Error, Result};
 
 /// A checked pipeline. Paths are kept as written; [`Resolved::path`] resolves them.
@@ -32,6 +32,8 @@ pub struct Resolved {
     /// The stages of other pipelines that `load_weights` stages read weights from, by the names of the latter. Empty if
     /// the pipeline was loaded without its inputs.
     pub elsewhere: BTreeMap<String, ExternalStage>,
+    /// Fetched weights by the `file` of stages, with variables replaced.
+    pub fetched: BTreeMap<String, FetchedWeights>,
     /// Errors in the patterns themselves, which [`super::load_but_patterns`] leaves to the caller that resolves names.
     pub faults: Vec<Diagnostic>,
     /// Warnings: settings that are probably a mistake, but do not prevent a run.
@@ -45,19 +47,63 @@ impl Resolved {
         self.stages.iter().find(|(stage, _)| stage == name).map(|(_, stage)| stage)
     }
 
+    /// The weights that stages load by name, each once; also those of the other pipelines that it loads weights from.
+    pub fn remote_weights(&self) -> Vec<RemoteWeights> {
+        let own =
+            self.stages.iter().filter_map(|(_, stage)| self.remote_weights_of(stage)).map(|(_, name)| name);
+        let others = self.elsewhere.values().flat_map(|other| other.pipeline.remote_weights());
+        own.chain(others).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Those of them that are not fetched yet.
+    pub fn unfetched_weights(&self) -> Vec<RemoteWeights> {
+        let named = self.stages.iter().filter_map(|(_, stage)| self.remote_weights_of(stage));
+        let own = named.filter(|(text, _)| !self.fetched.contains_key(text)).map(|(_, name)| name);
+        let others = self.elsewhere.values().flat_map(|other| other.pipeline.unfetched_weights());
+        own.chain(others).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Looks all of them up. Later, [`Self::weights_path`] returns the fetched files.
+    pub fn locate_weights(&mut self, find: &dyn Fn(&RemoteWeights) -> Option<FetchedWeights>) {
+        let named = self.stages.iter().filter_map(|(_, stage)| self.remote_weights_of(stage));
+        self.fetched = named.filter_map(|(text, name)| Some((text, find(&name)?))).collect();
+        self.elsewhere.values_mut().for_each(|other| other.pipeline.locate_weights(find));
+    }
+
+    /// The name of the weights that a stage loads, also as it is written. `None` if it loads a local file, or none.
+    pub fn remote_weights_of(&self, stage: &Stage) -> Option<(String, RemoteWeights)> {
+        let Stage::LoadWeights(load) = stage else { return None };
+        let text = self.expand(load.file.as_deref()?).ok()?;
+        let name = RemoteWeights::parse(&text)?.ok()?;
+        Some((text, name))
+    }
+
+    /// The path of the weights that a stage loads. `None` if they are not fetched yet.
+    ///
+    /// # Errors
+    /// As [`Self::path`].
+    pub fn weights_path(&self, file: &str) -> Result<Option<PathBuf>> {
+        let text = self.expand(file)?;
+        match RemoteWeights::parse(&text) {
+            None => Ok(Some(self.base.join(text))),
+            Some(_) => Ok(self.fetched.get(&text).map(|fetched| fetched.path.clone())),
+        }
+    }
+
     /// Resolves a path setting: variables are replaced, and the path is relative to the pipeline file.
     ///
     /// # Errors
     /// A variable is not set. This happens only if the pipeline was loaded without its inputs.
     pub fn path(&self, text: &str) -> Result<PathBuf> {
-        match paths::expand(text, |name| self.variables.get(name).cloned()) {
-            Ok(expanded) => Ok(self.base.join(expanded)),
-            Err(ExpandError::Unset(name)) => {
-                Err(Error::usage(format!("the environment variable `{name}` is not set"))
-                    .hint(format!("set it: `{name}=… defrost …`")))
-            }
-            Err(ExpandError::Malformed) => Err(Error::usage(format!("`{text}` has a malformed variable"))),
-        }
+        Ok(self.base.join(self.expand(text)?))
+    }
+
+    fn expand(&self, text: &str) -> Result<String> {
+        paths::expand(text, |name| self.variables.get(name).cloned()).map_err(|error| match error {
+            ExpandError::Unset(name) => Error::usage(format!("the environment variable `{name}` is not set"))
+                .hint(format!("set it: `{name}=… defrost …`")),
+            ExpandError::Malformed => Error::usage(format!("`{text}` has a malformed variable")),
+        })
     }
 
     /// The stages, parents first; otherwise in the order of the file.
@@ -119,7 +165,7 @@ impl Resolved {
     ///
     /// Paths stay as written in the file (those of an extended file are relative to the file that extends it). So the
     /// text has no absolute path unless the file has one, and it runs from the folder of the pipeline file. `[run]` is
-    /// left out: it changes no result, and must not change this text.
+    /// left out: it changes no result, and must not change this text. Fetched weights have their commit and their digest.
     pub fn to_toml(&self) -> String {
         #[derive(Serialize)]
         struct Head<'a> {
@@ -136,9 +182,21 @@ impl Resolved {
             text += &section("model", name, model);
         }
         for (name, stage) in &self.stages {
-            text += &section("stage", name, stage);
+            text += &section("stage", name, &self.pinned(stage));
         }
         text
+    }
+
+    /// The stage, with the commit and the digest of its weights if they were fetched.
+    fn pinned(&self, stage: &Stage) -> Stage {
+        let fetched = self.remote_weights_of(stage).and_then(|(text, _)| self.fetched.get(&text));
+        match (stage, fetched) {
+            (Stage::LoadWeights(load), Some(fetched)) => {
+                let (file, sha256) = (Some(fetched.pinned.to_string()), Some(fetched.sha256.clone()));
+                Stage::LoadWeights(LoadWeights { file, sha256, ..load.clone() })
+            }
+            _ => stage.clone(),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use super::document::Node;
 use super::merge::FREEZE_SETTINGS;
 use super::unchecked::UncheckedPipeline;
 use super::{
-    Augment, Distill, EarlyStop, EvaluationSplit, Features, Model, Monitor, Optimizer, Pattern, PatternError,
-    SettingConflict,
+    Augment, Distill, EarlyStop, EvaluationSplit, Features, Model, Monitor, NameError, Optimizer, Pattern,
+    PatternError, RemoteWeights, SettingConflict,
 };
 use super::{
     data_checks, decision_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks,
@@ -43,6 +43,7 @@ pub fn check(draft: &mut UncheckedPipeline) {
                     "where the weights come from",
                     help,
                 );
+                remote_weights(draft, stage, &path);
                 external_stage(draft, stage);
                 if stage.get("average").is_some() && stage.get("restore_batch_norm").is_some() {
                     let place = draft.key_span(&format!("{path}.restore_batch_norm"));
@@ -69,6 +70,21 @@ pub fn check(draft: &mut UncheckedPipeline) {
             }
             _ => {}
         }
+    }
+}
+
+/// Checks the name of weights that are fetched, and that a digest has a file.
+fn remote_weights(draft: &mut UncheckedPipeline, stage: &Node, path: &str) {
+    let file = stage.get("file");
+    // With variables, it is checked once they are replaced.
+    let name = file.and_then(Node::text).filter(|text| !text.contains("${")).and_then(RemoteWeights::parse);
+    if let (Some(node), Some(Err(NameError { message, help }))) = (file, name) {
+        draft.report(node.span(), "weights-name", message, help);
+    }
+    if stage.get("sha256").is_some() && file.is_none() {
+        let place = draft.key_span(&format!("{path}.sha256"));
+        let help = "remove it: weights of a stage are identified by its cache key".to_owned();
+        draft.report(place, "no-effect", "`sha256` has no effect without `file`".to_owned(), help);
     }
 }
 

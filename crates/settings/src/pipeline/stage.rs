@@ -35,9 +35,14 @@ pub struct LoadWeights {
     /// The data set whose classes the head predicts, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
     /// The weights: a `.safetensors` file, or a PyTorch state dict (`.pth`). `${VAR}` is replaced by the environment
-    /// variable.
+    /// variable. A name such as `hf://timm/resnet50.a1_in1k` (`hf://OWNER/REPO@REVISION/FILE`) or an `https://` address
+    /// is fetched once, by `defrost run` or `defrost weights fetch`.
     #[schemars(length(min = 1))]
     pub file: Option<String>,
+    /// The SHA-256 digest that `file` must have, in hexadecimal digits. Another file is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    pub sha256: Option<String>,
     /// Instead of `file`: a stage of this pipeline whose weights are loaded, such as `domain@best`, into a model with
     /// other classes or another head.
     pub from: Option<String>,

@@ -84,6 +84,7 @@ impl<'a> LoadWeightsRecipe<'a> {
         let pipeline::LoadWeights {
             // The recipe has the digest of the weights, not where they come from.
             file: _,
+            sha256: _,
             from: _,
             average: _,
             pipeline: _,
