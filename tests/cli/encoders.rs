@@ -55,6 +55,8 @@ fn errors(project: &Project, set: &[&str]) -> Vec<(String, String)> {
 fn an_encoder_is_frozen_and_its_head_trains() {
     for (arch, image_size, frozen, head) in [
         ("dinov2_vits14", 28, 22_056_192, 3 * 384 + 3),
+        ("dinov2_vitb14", 28, 86_579_712, 3 * 768 + 3),
+        ("dinov2_vitl14", 28, 304_367_616, 3 * 1024 + 3),
         ("clip_vit_b32", 224, 87_456_000, 3 * 768 + 3),
         ("siglip_base_patch16_224", 224, 92_884_224, 3 * 768 + 3),
     ] {
@@ -64,7 +66,11 @@ fn an_encoder_is_frozen_and_its_head_trains() {
         let counts = ["frozen_parameters", "trainable_parameters"].map(|key| stage[key].as_u64().unwrap());
         assert_eq!(counts, [frozen, head], "{arch}");
         let plan = project.plan(&[]);
-        let layers = if arch == "dinov2_vits14" { 14 } else { 1 };
+        let layers = match arch {
+            "dinov2_vits14" | "dinov2_vitb14" => 14,
+            "dinov2_vitl14" => 26,
+            _ => 1,
+        };
         assert_eq!(plan["stages"][1]["features"]["layers"], layers, "{arch}");
     }
 }

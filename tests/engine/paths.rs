@@ -79,7 +79,8 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (model::code_paths::EFFICIENTNET, || architectures(&[Arch::EfficientNetB0])),
     (model::code_paths::POSITION_RESAMPLING, position_resampling),
     (ops::code_paths::LAYER_NORM, layer_norm),
-    (ops::code_paths::GELU, gelu),
+    (ops::code_paths::GELU, || fused_activations(&[Activation::Gelu])),
+    (ops::code_paths::HARD_SWISH, || fused_activations(&[Activation::HardSwish, Activation::HardSigmoid])),
     (ops::code_paths::ATTENTION, attention),
     (ops::code_paths::LAYER_SCALE, layer_scale),
     (ops::code_paths::TOKENS, tokens),
@@ -92,6 +93,9 @@ pub const PATHS: &[(CodePath, Path)] = &[
         digest([&ops::sigmoid(&tensor("logits", &[40, 9]).affine(12.0, 0.0).unwrap()).unwrap()])
     }),
     (model::code_paths::CONVNEXT, || architectures(&[Arch::ConvNextTiny])),
+    (model::code_paths::MOBILENET_V3, || architectures(&[Arch::MobileNetV3Small])),
+    (model::code_paths::EFFICIENTNET_V2, || architectures(&[Arch::EfficientNetV2S])),
+    (model::code_paths::REGNET, || architectures(&[Arch::RegNetY400Mf])),
     (model::code_paths::VIT, || architectures(&[Arch::VitS16])),
     (model::code_paths::YOLO11, yolo11),
     (model::code_paths::DINOV2, || architectures(&[Arch::DinoV2VitS14])),
@@ -582,15 +586,18 @@ fn silu() -> String {
     digest(&all)
 }
 
-fn gelu() -> String {
+fn fused_activations(activations: &[Activation]) -> String {
     let x = tensor("x", &[2, 9, 7, 37]).affine(12.0, 0.0).unwrap();
-    let mut all = both_ways(std::slice::from_ref(&x), |tape, inputs| {
-        ops::activation(tape, &inputs[0], Activation::Gelu)
-    });
     let window = Window { kernel: [1; 2], stride: [1; 2], padding: [0; 4] };
     let (weight, bias) = (tensor("weight", &[37, 37, 1, 1]), tensor("bias", &[37]));
     let folded = FoldedConv::new(&weight, None, Some(&bias), window, 1).unwrap();
-    all.push(folded.forward(&x, Activation::Gelu, None).unwrap());
+    let mut all = Vec::new();
+    for &activation in activations {
+        all.extend(both_ways(std::slice::from_ref(&x), |tape, inputs| {
+            ops::activation(tape, &inputs[0], activation)
+        }));
+        all.push(folded.forward(&x, activation, None).unwrap());
+    }
     digest(&all)
 }
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 SIDES = {"dinov2_vits14": 56, "vit_s_16": 64}
 LINEAR = ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0", "convnext_tiny", "vit_s_16",
-          "dinov2_vits14", "yolo11n"]
+          "dinov2_vits14", "yolo11n", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_s", "regnet_y_400mf"]
 HEADS = [("resnet18", '{ kind = "mlp", hidden = [16] }'), ("resnet18", '{ kind = "embedding", dimension = 8 }')]
 # float32 on both sides, in another order of additions.
 PROBABILITY = 5e-6

@@ -18,7 +18,7 @@ from PIL import Image
 from export_onnx import PIPELINE, PROBABILITY, Tool
 
 ARCHS = ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_b3", "efficientnet_lite0",
-         "convnext_tiny", "vit_s_16"]
+         "convnext_tiny", "convnext_small", "regnet_y_400mf", "regnet_y_8gf", "vit_s_16"]
 
 
 def photos(folder):

@@ -67,13 +67,17 @@ def from_timm(name):
 
 TRIPS = [("torchvision", name, name) for name in [
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2",
-    "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
-    "convnext_tiny", "vit_b_16",
+    "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4",
+    "convnext_tiny", "convnext_small", "convnext_base", "vit_b_16",
+    "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_s",
+    "regnet_y_400mf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf", "regnet_y_8gf", "regnet_y_16gf",
 ]] + [("timm", timm, arch) for timm, arch in [
     ("resnet18", "resnet18"), ("resnet50", "resnet50"), ("mobilenetv2_100", "mobilenet_v2"),
     ("efficientnet_b0", "efficientnet_b0"), ("efficientnet_b1", "efficientnet_b1"),
     ("efficientnet_b2", "efficientnet_b2"), ("efficientnet_b3", "efficientnet_b3"),
     ("tf_efficientnet_lite0", "efficientnet_lite0"), ("convnext_tiny", "convnext_tiny"),
+    ("efficientnet_b4", "efficientnet_b4"), ("convnext_small", "convnext_small"), ("convnext_base", "convnext_base"),
+    ("regnety_004", "regnet_y_400mf"), ("regnety_080_tv", "regnet_y_8gf"),
     ("vit_small_patch16_224", "vit_s_16"), ("vit_base_patch16_224", "vit_b_16"),
 ]]
 

@@ -124,6 +124,12 @@ impl<'a> Translation<'a> {
                 self.graph.node("Mul", &[x, &sigmoid], &[])
             }
             Activation::Gelu => self.gelu(x),
+            Activation::HardSwish => self.graph.node("HardSwish", &[x], &[]),
+            Activation::HardSigmoid => {
+                let [alpha, beta] = [("alpha", 1.0 / 6.0), ("beta", 0.5)];
+                let attributes = [Attribute::Float(alpha.0, alpha.1), Attribute::Float(beta.0, beta.1)];
+                self.graph.node("HardSigmoid", &[x], &attributes)
+            }
         }
     }
 

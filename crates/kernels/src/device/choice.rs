@@ -35,7 +35,7 @@ impl DeviceChoice {
             return Ok(Self::cpu(true, Some(format!("computing on the CPU: {why}"))));
         }
         Err(Error::usage(why)
-            .hint("set `device = \"cpu\"`; the only encoder that runs on GPUs is `dinov2_vits14`"))
+            .hint("set `device = \"cpu\"`; the only encoders that run on GPUs are those of DINOv2"))
     }
 }
 

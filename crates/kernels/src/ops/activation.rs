@@ -95,10 +95,16 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        let x = Tensor::new(&[[-3.0f64, -0.1, 0.1, 2.0], [5.9, 6.1, 20.0, -7.0]], &Device::Cpu).unwrap();
-        for kind in
-            [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid, Activation::Gelu]
-        {
+        let x = Tensor::new(&[[-2.9f64, -0.1, 0.1, 2.0], [5.9, 6.1, 20.0, -7.0]], &Device::Cpu).unwrap();
+        for kind in [
+            Activation::Relu,
+            Activation::Relu6,
+            Activation::Silu,
+            Activation::Sigmoid,
+            Activation::Gelu,
+            Activation::HardSwish,
+            Activation::HardSigmoid,
+        ] {
             check_gradients(std::slice::from_ref(&x), |tape, inputs| activation(tape, &inputs[0], kind));
         }
     }
@@ -112,6 +118,8 @@ mod tests {
             (Activation::Silu, "silu"),
             (Activation::Sigmoid, "sigmoid"),
             (Activation::Gelu, "gelu"),
+            (Activation::HardSwish, "hard_swish"),
+            (Activation::HardSigmoid, "hard_sigmoid"),
         ] {
             for dtype in [DType::F32, DType::F64] {
                 let (x, weights) = (fixture.input("x", dtype), fixture.input("weights", dtype));
@@ -131,7 +139,7 @@ mod tests {
     #[test]
     fn threads_do_not_matter() {
         let x = normal("x", &[3 * ELEMENTS_PER_TASK + 7]).to_dtype(DType::F32).unwrap();
-        for kind in [Activation::Relu, Activation::Silu] {
+        for kind in [Activation::Relu, Activation::Silu, Activation::HardSwish] {
             assert_same_on_any_threads(|| {
                 let (y, mut grads) = gradients(std::slice::from_ref(&x), &x, |tape, inputs| {
                     activation(tape, &inputs[0], kind)

@@ -20,6 +20,10 @@ pub enum Activation {
     /// x · Φ(x), Φ being the standard normal distribution: Hendrycks and Gimpel, *Gaussian Error Linear Units* (2016), exact
     /// and not by a hyperbolic tangent, as is PyTorch's default.
     Gelu,
+    /// x · min(max(x + 3, 0), 6) / 6: Howard et al., *Searching for MobileNetV3* (2019), §5.2.
+    HardSwish,
+    /// min(max(x + 3, 0), 6) / 6
+    HardSigmoid,
 }
 
 impl Activation {
@@ -41,6 +45,8 @@ impl Activation {
             Self::Sigmoid => x.sigmoid(),
             // Far below zero, the factor must not underflow as fast as x grows.
             Self::Gelu => x.at_least(x.filled(V::Number::from_f64(-MAX_ABS))).mul(x.normal()[0]),
+            Self::HardSwish => x.mul(hard_sigmoid(x)),
+            Self::HardSigmoid => hard_sigmoid(x),
         }
     }
 
@@ -64,9 +70,27 @@ impl Activation {
                 let x = x.at_least(x.filled(V::Number::ZERO - edge)).at_most(x.filled(edge));
                 grad.mul(share.add(x.mul(density)))
             }
+            // Zero up to −3, x / 3 + 1/2 between, and one from 3 on.
+            Self::HardSwish => {
+                let number = |number: f64| x.filled(V::Number::from_f64(number));
+                let slope = x.mul(number(1.0 / 3.0)).add(number(0.5));
+                let sloped = grad.mul(slope).between(x, number(-3.0), number(3.0));
+                let below = grad.between(x.at_least(number(-4.0)), number(-5.0), number(3.0));
+                sloped.add(grad.sub(below))
+            }
+            Self::HardSigmoid => {
+                let number = |number: f64| x.filled(V::Number::from_f64(number));
+                grad.mul(number(1.0 / 6.0)).between(x, number(-3.0), number(3.0))
+            }
             _ => grad.between(x, x.filled(clamp.low), x.filled(clamp.high)),
         }
     }
+}
+
+#[inline(always)]
+fn hard_sigmoid<V: Vector>(x: V) -> V {
+    let number = |number: f64| x.filled(V::Number::from_f64(number));
+    x.add(number(3.0)).at_least(number(0.0)).at_most(number(6.0)).mul(number(1.0 / 6.0))
 }
 
 /// One activation as its own type, so that loops are compiled and vectorised for it.
@@ -80,7 +104,7 @@ pub trait ActivationFn<T>: Copy + Send + Sync {
 /// Runs `$body` with `$curve` bound to the activation's [`ActivationFn`] for `$float`.
 macro_rules! dispatch_activation {
     ($activation:expr, $float:ty, $activation_fn:ident => $body:expr) => {{
-        use $crate::ops::activation_fn::{Activation, Clamp, Gelu, Sigmoid, Silu};
+        use $crate::ops::activation_fn::{Activation, Clamp, Gelu, HardSigmoid, HardSwish, Sigmoid, Silu};
         match $activation {
             Activation::Silu => {
                 let $activation_fn = Silu;
@@ -92,6 +116,14 @@ macro_rules! dispatch_activation {
             }
             Activation::Gelu => {
                 let $activation_fn = Gelu;
+                $body
+            }
+            Activation::HardSwish => {
+                let $activation_fn = HardSwish;
+                $body
+            }
+            Activation::HardSigmoid => {
+                let $activation_fn = HardSigmoid;
                 $body
             }
             clamp => {
@@ -121,6 +153,8 @@ macro_rules! specialised {
             Activation::Silu => one!(Silu),
             Activation::Sigmoid => one!(Sigmoid),
             Activation::Gelu => one!(Gelu),
+            Activation::HardSwish => one!(HardSwish),
+            Activation::HardSigmoid => one!(HardSigmoid),
         }
     }};
 }
@@ -192,20 +226,27 @@ impl<T: Float> ActivationFn<T> for Silu {
     }
 }
 
-#[derive(Clone, Copy)]
-pub struct Gelu;
+/// Declares activations whose number is a vector of one lane.
+macro_rules! of_one_lane {
+    ($($name:ident),+) => {$(
+        #[derive(Clone, Copy)]
+        pub struct $name;
 
-impl<T: Float> ActivationFn<T> for Gelu {
-    #[inline(always)]
-    fn value(self, x: T) -> T {
-        Activation::Gelu.of(Single(x)).0
-    }
+        impl<T: Float> ActivationFn<T> for $name {
+            #[inline(always)]
+            fn value(self, x: T) -> T {
+                Activation::$name.of(Single(x)).0
+            }
 
-    #[inline(always)]
-    fn gradient(self, grad: T, x: T) -> T {
-        Activation::Gelu.gradient_of(Single(grad), Single(x)).0
-    }
+            #[inline(always)]
+            fn gradient(self, grad: T, x: T) -> T {
+                Activation::$name.gradient_of(Single(grad), Single(x)).0
+            }
+        }
+    )+};
 }
+
+of_one_lane!(Gelu, HardSwish, HardSigmoid);
 
 #[cfg(test)]
 mod tests {
@@ -217,13 +258,15 @@ mod tests {
         dispatch_activation!(activation, T, activation_fn => activation_fn.value(x))
     }
 
-    const ALL: [Activation; 6] = [
+    const ALL: [Activation; 8] = [
         Activation::None,
         Activation::Relu,
         Activation::Relu6,
         Activation::Silu,
         Activation::Sigmoid,
         Activation::Gelu,
+        Activation::HardSwish,
+        Activation::HardSigmoid,
     ];
 
     #[test]

@@ -220,12 +220,26 @@ mod tests {
             (Arch::EfficientNetB1, 7_794_184, 508, 26),
             (Arch::EfficientNetB2, 9_109_994, 508, 26),
             (Arch::EfficientNetB3, 12_233_232, 574, 29),
+            (Arch::EfficientNetB4, 19_341_616, 706, 35),
+            (Arch::EfficientNetV2S, 21_458_488, 782, 43),
             (Arch::EfficientNetLite0, 4_652_008, 296, 19),
+            (Arch::MobileNetV3Large, 5_483_032, 312, 19),
+            (Arch::MobileNetV3Small, 2_542_856, 244, 15),
+            (Arch::RegNetY400Mf, 4_344_144, 384, 18),
+            (Arch::RegNetY800Mf, 6_432_512, 340, 16),
+            (Arch::RegNetY1_6Gf, 11_202_430, 626, 29),
+            (Arch::RegNetY3_2Gf, 19_436_338, 494, 23),
+            (Arch::RegNetY8Gf, 39_381_472, 406, 19),
+            (Arch::RegNetY16Gf, 83_590_140, 428, 20),
             (Arch::ConvNextTiny, 28_589_128, 182, 24),
+            (Arch::ConvNextSmall, 50_223_688, 344, 42),
+            (Arch::ConvNextBase, 88_591_464, 344, 42),
             (Arch::VitS16, 22_050_664, 152, 15),
             (Arch::VitB16, 86_567_656, 152, 15),
             // The encoders as published, without their text towers and the mask token; and a head for 1000 classes.
             (Arch::DinoV2VitS14, 22_056_192 + 385_000, 174 + 2, 15),
+            (Arch::DinoV2VitB14, 86_579_712 + 769_000, 174 + 2, 15),
+            (Arch::DinoV2VitL14, 304_367_616 + 1_025_000, 342 + 2, 27),
             (Arch::ClipVitB32, 87_456_000 + 769_000, 199 + 2, 2),
             (Arch::SiglipBase16, 92_884_224 + 769_000, 208 + 2, 2),
         ];
@@ -252,6 +266,9 @@ mod tests {
             Arch::EfficientNetB0,
             Arch::EfficientNetLite0,
             Arch::ConvNextTiny,
+            Arch::MobileNetV3Small,
+            Arch::EfficientNetV2S,
+            Arch::RegNetY400Mf,
         ] {
             assert!(arch.takes_any_channels());
             let settings = pipeline::Model::of(arch);

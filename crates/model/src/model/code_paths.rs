@@ -15,6 +15,9 @@ code_paths! {
     CLIP = "clip", 1;
     SIGLIP = "siglip", 1;
     YOLO11 = "yolo11", 1;
+    MOBILENET_V3 = "mobilenet_v3", 1;
+    EFFICIENTNET_V2 = "efficientnet_v2", 1;
+    REGNET = "regnet", 1;
     /// The statistics with which merged batch normalisation is put back.
     RESTORE_BATCH_NORM = "restore_batch_norm", 1;
 }

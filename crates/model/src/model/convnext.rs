@@ -1,5 +1,5 @@
 //! ConvNeXt: Liu et al., *A ConvNet for the 2020s* (CVPR 2022), as torchvision has it, under torchvision's names. The
-//! published weights were trained with a `stochastic_depth` of 0.1.
+//! published weights were trained with a `stochastic_depth` of 0.1 (Tiny), 0.4 (Small) and 0.5 (Base).
 //!
 //! A block's `layer_scale` is a weight like any other to `@norm` and `@bias`: it decays with the rest, as in torchvision's recipe.
 
@@ -11,17 +11,25 @@ use super::network::{ArchSpec, Backbone, BuildOptions, Network};
 use super::pass::Pass;
 use super::scope::{ConvSettings, Form, NormSettings, Scope};
 use crate::autograd::Value;
+use crate::code_path::CodePath;
 use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::code_paths::{GELU, LAYER_NORM, LAYER_SCALE};
 
 pub const TINY: ArchSpec = ArchSpec {
-    build: |options| build(options, STAGES).with_head(options),
-    code_paths: &[CONVNEXT, LAYER_NORM, GELU, LAYER_SCALE],
+    build: |options| build(options, [[96, 3], [192, 3], [384, 9], [768, 3]]).with_head(options),
+    code_paths: CODE_PATHS,
+};
+pub const SMALL: ArchSpec = ArchSpec {
+    build: |options| build(options, [[96, 3], [192, 3], [384, 27], [768, 3]]).with_head(options),
+    code_paths: CODE_PATHS,
+};
+pub const BASE: ArchSpec = ArchSpec {
+    build: |options| build(options, [[128, 3], [256, 3], [512, 27], [1024, 3]]).with_head(options),
+    code_paths: CODE_PATHS,
 };
 
-/// The channels and the blocks of each stage.
-const STAGES: [[usize; 2]; 4] = [[96, 3], [192, 3], [384, 9], [768, 3]];
+const CODE_PATHS: &[CodePath] = &[CONVNEXT, LAYER_NORM, GELU, LAYER_SCALE];
 
 const EPS: f64 = 1e-6;
 /// What a layer scale begins with.
@@ -56,6 +64,7 @@ struct Block {
     perceptron: [Dense; 2],
 }
 
+/// `stages` are the channels and the blocks of each stage.
 fn build(options: &BuildOptions, stages: [[usize; 2]; 4]) -> Backbone {
     let (arch, stochastic_depth) = (options.name(), options.settings.stochastic_depth);
     // There is no batch normalisation here.

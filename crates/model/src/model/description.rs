@@ -260,6 +260,9 @@ mod tests {
             (Arch::EfficientNetB0, 45),
             (Arch::EfficientNetLite0, 33),
             (Arch::ConvNextTiny, 47),
+            (Arch::MobileNetV3Small, 45),
+            (Arch::EfficientNetV2S, 33),
+            (Arch::RegNetY400Mf, 45),
             (Arch::VitS16, 32),
             (Arch::DinoV2VitS14, 28),
             (Arch::Yolo11N, 64),
@@ -290,6 +293,8 @@ mod tests {
         };
         assert_eq!(kinds(Arch::ResNet50), ["Conv", "Block", "Head"]);
         assert_eq!(kinds(Arch::MobileNetV2), ["Conv", "Block", "Conv", "Head"]);
+        assert_eq!(kinds(Arch::MobileNetV3Small), ["Conv", "Block", "Conv", "Linear", "Head"]);
+        assert_eq!(kinds(Arch::RegNetY400Mf), ["Conv", "Block", "Head"]);
         assert_eq!(kinds(Arch::VitS16), ["Conv", "Block", "Norm", "Head"]);
         assert_eq!(kinds(Arch::ClipVitB32), ["Block", "Head"]);
         let detector =
@@ -301,9 +306,16 @@ mod tests {
     /// pass.
     #[test]
     fn where_maps_have_one_place_is_known_without_running() {
-        for arch in
-            [Arch::ResNet18, Arch::ResNet50, Arch::MobileNetV2, Arch::EfficientNetB0, Arch::EfficientNetLite0]
-        {
+        for arch in [
+            Arch::ResNet18,
+            Arch::ResNet50,
+            Arch::MobileNetV2,
+            Arch::EfficientNetB0,
+            Arch::EfficientNetLite0,
+            Arch::MobileNetV3Small,
+            Arch::EfficientNetV2S,
+            Arch::RegNetY400Mf,
+        ] {
             let model = Model::build(&pipeline::Model::of(arch), 2);
             let description = &model.description;
             let state = weights::initialize_all(description, 1).unwrap();

@@ -7,27 +7,32 @@ use super::activations::Activations;
 use super::code_paths::DINOV2;
 use super::description::{Init, TensorId, TensorRole};
 use super::layers::{Attention, BiasedConv2d, Dense, LayerNorm, Padding};
-use super::network::{ArchSpec, Backbone, Network};
+use super::network::{ArchSpec, Backbone, BuildOptions, Network};
 use super::pass::Pass;
 use super::positions;
 use super::scope::{ConvSettings, Form, NormSettings, Scope};
-use super::vit::{SMALL, TransformerWidth};
+use super::vit::{BASE, SMALL, TransformerWidth};
 use crate::autograd::Value;
+use crate::code_path::CodePath;
 use crate::error::Result;
 use crate::ops::Activation;
 use crate::ops::code_paths::{ATTENTION, GELU, LAYER_NORM, LAYER_SCALE, TOKENS};
 use crate::pipeline::PositionResampling;
 
-pub const SMALL_14: ArchSpec = ArchSpec {
-    build: |options| build(options.name(), SMALL, options.settings.position_resampling).with_head(options),
-    code_paths: &[DINOV2, LAYER_NORM, GELU, ATTENTION, TOKENS, LAYER_SCALE],
-};
+pub const SMALL_14: ArchSpec =
+    ArchSpec { build: |options| build(options, SMALL, 12).with_head(options), code_paths: CODE_PATHS };
+pub const BASE_14: ArchSpec =
+    ArchSpec { build: |options| build(options, BASE, 12).with_head(options), code_paths: CODE_PATHS };
+pub const LARGE_14: ArchSpec =
+    ArchSpec { build: |options| build(options, LARGE, 24).with_head(options), code_paths: CODE_PATHS };
+
+const CODE_PATHS: &[CodePath] = &[DINOV2, LAYER_NORM, GELU, ATTENTION, TOKENS, LAYER_SCALE];
+const LARGE: TransformerWidth = TransformerWidth { channels: 1024, heads: 16 };
 
 /// The side of a patch in pixels.
 const PATCH: usize = 14;
 /// How many patches an image of pretraining's last phase has along each side.
 const SIDE: usize = 37;
-const DEPTH: usize = 12;
 const EXPANSION: usize = 4;
 const EPS: f64 = 1e-6;
 const INIT: Init = Init::Normal { std: 0.02 };
@@ -35,7 +40,7 @@ const INIT: Init = Init::Normal { std: 0.02 };
 /// What pretraining alone uses.
 const IGNORED: [&str; 1] = ["mask_token"];
 
-/// The layers are `patch_embed` (patches, class token and positions), `blocks.0` … `blocks.11`, the last of which ends in
+/// The layers are `patch_embed` (patches, class token and positions), the blocks `blocks.0` …, the last of which ends in
 /// the class token, and `norm`; the head is `head`.
 struct DinoV2 {
     class_token: TensorId,
@@ -54,10 +59,11 @@ struct Block {
     gains: [TensorId; 2],
 }
 
-fn build(arch: &str, width: TransformerWidth, resampling: PositionResampling) -> Backbone {
+/// `depth` is the number of blocks.
+fn build(options: &BuildOptions, width: TransformerWidth, depth: usize) -> Backbone {
     let TransformerWidth { channels, heads } = width;
     // There is no batch normalisation here.
-    let mut scope = Scope::new(arch, NormSettings { eps: EPS, momentum: 0.0 });
+    let mut scope = Scope::new(options.name(), NormSettings { eps: EPS, momentum: 0.0 });
     scope.ignore(&IGNORED);
     scope.layer("patch_embed");
     let class_token = scope.tensor("cls_token", vec![1, 1, channels], TensorRole::Weight, INIT);
@@ -73,7 +79,7 @@ fn build(arch: &str, width: TransformerWidth, resampling: PositionResampling) ->
     let patches = scope.biased_conv2d("patch_embed.proj", patches, INIT);
     scope.form(Form::Tokens);
     let mut blocks = Vec::new();
-    for index in 0..DEPTH {
+    for index in 0..depth {
         let name = format!("blocks.{index}");
         scope.layer(&name);
         blocks.push(scope.within(&name, |scope| block(scope, channels, heads)));
@@ -81,6 +87,7 @@ fn build(arch: &str, width: TransformerWidth, resampling: PositionResampling) ->
     scope.form(Form::Vector);
     scope.layer("norm");
     let norm = scope.layer_norm("norm", channels, EPS);
+    let resampling = options.settings.position_resampling;
     let network = DinoV2 { class_token, positions, resampling, patches, blocks, norm };
     Backbone { scope, network: Box::new(network), features: channels, head: "head" }
 }

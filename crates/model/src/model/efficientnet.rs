@@ -1,6 +1,6 @@
 //! EfficientNet: Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks* (ICML 2019), as
 //! torchvision has it, under torchvision's names. The published weights were trained with a `dropout` of 0.2 in the head
-//! (B0 and B1; 0.3 in B2 and B3), and with a `stochastic_depth` of 0.2.
+//! (B0 and B1; 0.3 in B2 and B3, 0.4 in B4), and with a `stochastic_depth` of 0.2.
 
 use super::inverted_bottleneck::{Block, Excitation, InvertedBottlenecks};
 use super::layers::{BatchNorm, Conv2d, Padding};
@@ -36,6 +36,13 @@ pub const B3: ArchSpec = ArchSpec {
     },
     code_paths: &[],
 };
+pub const B4: ArchSpec = ArchSpec {
+    build: |options| {
+        let scaling = Scaling { width: 1.4, depth: 1.8 };
+        build(options, scaling).with_head(options)
+    },
+    code_paths: &[],
+};
 
 /// What the base network's channels and repeats are multiplied by (§3.3).
 #[derive(Clone, Copy)]
@@ -55,6 +62,7 @@ const RUNS: [[usize; 5]; 7] = [
     [6, 3, 1, 320, 1],
 ];
 const STEM: usize = 32;
+pub const ACTIVATION: Activation = Activation::Silu;
 /// The last convolution's outputs for each of its inputs.
 const FEATURES: usize = 4;
 /// A block's inputs for each number that its excitation is squeezed to (MnasNet, Tan et al. 2019, §4).
@@ -98,20 +106,20 @@ fn build(options: &BuildOptions, scaling: Scaling) -> Backbone {
     let features = FEATURES * inputs;
     scope.layer(&name);
     let last = scope.within(&name, |scope| conv_norm(scope, conv(inputs, features, 1, 1)));
-    let activation = Activation::Silu;
-    let network = Box::new(InvertedBottlenecks { stem, blocks, last, activation, stochastic_depth });
-    Backbone { scope, network, features, head: "classifier.1" }
+    let network = InvertedBottlenecks { stem, blocks, last, activation: ACTIVATION, stochastic_depth };
+    Backbone { scope, network: Box::new(network), features, head: "classifier.1" }
 }
 
-fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
+pub fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
     ConvSettings { inputs, outputs, kernel, stride, groups: 1, padding: Padding::Fixed(kernel / 2) }
 }
 
-fn conv_norm(scope: &mut Scope, settings: ConvSettings) -> (Conv2d, BatchNorm) {
+/// A convolution and its normalization, as torchvision's `Conv2dNormActivation` numbers them.
+pub fn conv_norm(scope: &mut Scope, settings: ConvSettings) -> (Conv2d, BatchNorm) {
     (scope.conv2d("0", settings), scope.batch_norm("1", settings.outputs))
 }
 
-fn block(
+pub fn block(
     scope: &mut Scope,
     inputs: usize,
     outputs: usize,
@@ -122,21 +130,25 @@ fn block(
     let width = inputs * expansion;
     // torchvision numbers the modules of a block through, the expansion only where there is one.
     let number = |later: usize| (usize::from(expansion != 1) + later).to_string();
-    let expand =
-        (expansion != 1).then(|| scope.within("0", |scope| conv_norm(scope, conv(inputs, width, 1, 1))));
+    let mut convs = Vec::new();
+    if expansion != 1 {
+        convs.push(scope.within("0", |scope| conv_norm(scope, conv(inputs, width, 1, 1))));
+    }
     let depthwise = ConvSettings { groups: width, ..conv(width, width, kernel, stride) };
-    let depthwise = scope.within(&number(0), |scope| conv_norm(scope, depthwise));
+    convs.push(scope.within(&number(0), |scope| conv_norm(scope, depthwise)));
     let squeezed = (inputs / SQUEEZE).max(1);
     let excitation = scope.within(&number(1), |scope| Excitation {
         squeeze: scope.pointwise("fc1", width, squeezed),
         excite: scope.pointwise("fc2", squeezed, width),
+        activation: ACTIVATION,
+        gate: Activation::Sigmoid,
     });
     let project = scope.within(&number(2), |scope| conv_norm(scope, conv(width, outputs, 1, 1)));
     Block {
-        expand,
-        depthwise,
+        convs,
+        activation: ACTIVATION,
         excitation: Some(excitation),
-        project,
+        project: Some(project),
         shortcut: stride == 1 && inputs == outputs,
     }
 }

@@ -22,6 +22,7 @@ const RUNS: [[usize; 5]; 7] = [
 ];
 const STEM: usize = 32;
 const FEATURES: usize = 1280;
+const ACTIVATION: Activation = Activation::Relu6;
 
 /// The layers are `stem`, `_blocks.0` … `_blocks.15`, `_conv_head`, which ends in the global average; the head is `_fc`.
 fn build(options: &BuildOptions) -> Backbone {
@@ -45,9 +46,8 @@ fn build(options: &BuildOptions) -> Backbone {
     }
     scope.layer("_conv_head");
     let last = (scope.conv2d("_conv_head", conv(inputs, FEATURES, 1, 1)), scope.batch_norm("_bn1", FEATURES));
-    let activation = Activation::Relu6;
-    let network = Box::new(InvertedBottlenecks { stem, blocks, last, activation, stochastic_depth });
-    Backbone { scope, network, features: FEATURES, head: "_fc" }
+    let network = InvertedBottlenecks { stem, blocks, last, activation: ACTIVATION, stochastic_depth };
+    Backbone { scope, network: Box::new(network), features: FEATURES, head: "_fc" }
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
@@ -63,11 +63,20 @@ fn block(
     stride: usize,
 ) -> Block {
     let width = inputs * expansion;
-    let expand = (expansion != 1)
-        .then(|| (scope.conv2d("_expand_conv", conv(inputs, width, 1, 1)), scope.batch_norm("_bn0", width)));
+    let mut convs = Vec::new();
+    if expansion != 1 {
+        let expand = scope.conv2d("_expand_conv", conv(inputs, width, 1, 1));
+        convs.push((expand, scope.batch_norm("_bn0", width)));
+    }
     let depthwise = ConvSettings { groups: width, ..conv(width, width, kernel, stride) };
-    let depthwise = (scope.conv2d("_depthwise_conv", depthwise), scope.batch_norm("_bn1", width));
+    convs.push((scope.conv2d("_depthwise_conv", depthwise), scope.batch_norm("_bn1", width)));
     let project =
         (scope.conv2d("_project_conv", conv(width, outputs, 1, 1)), scope.batch_norm("_bn2", outputs));
-    Block { expand, depthwise, excitation: None, project, shortcut: stride == 1 && inputs == outputs }
+    Block {
+        convs,
+        activation: ACTIVATION,
+        excitation: None,
+        project: Some(project),
+        shortcut: stride == 1 && inputs == outputs,
+    }
 }

@@ -1,4 +1,4 @@
-//! Chains of inverted bottlenecks, shared by MobileNetV2 and the EfficientNets. Each architecture's file
+//! Chains of inverted bottlenecks, shared by the MobileNets and the EfficientNets. Each architecture's file
 //! declares its tensors and their names.
 
 use super::activations::Activations;
@@ -14,7 +14,7 @@ pub struct InvertedBottlenecks {
     pub stem: (Conv2d, BatchNorm),
     pub blocks: Vec<Block>,
     pub last: (Conv2d, BatchNorm),
-    /// After every convolution except the projections.
+    /// After the stem and the last convolution.
     pub activation: Activation,
     /// The drop probability that a block after the last would have; it rises linearly from zero before the first
     /// (Huang et al. 2016, §3, counted from 0 as torchvision does).
@@ -24,10 +24,13 @@ pub struct InvertedBottlenecks {
 /// An inverted bottleneck: expand, depthwise convolution, project without an activation (MobileNetV2, Sandler et
 /// al. 2018, §3.3). With squeeze-and-excitation, the channels are scaled before the projection.
 pub struct Block {
-    pub expand: Option<(Conv2d, BatchNorm)>,
-    pub depthwise: (Conv2d, BatchNorm),
+    /// The convolutions that an activation follows: the expansion, if there is one, and the depthwise convolution; or one
+    /// that does the work of both (EfficientNetV2, Tan and Le 2021, §3.2).
+    pub convs: Vec<(Conv2d, BatchNorm)>,
+    pub activation: Activation,
     pub excitation: Option<Excitation>,
-    pub project: (Conv2d, BatchNorm),
+    /// `None` in a block of one convolution, which ends in its activation.
+    pub project: Option<(Conv2d, BatchNorm)>,
     pub shortcut: bool,
 }
 
@@ -35,33 +38,43 @@ pub struct Block {
 pub struct Excitation {
     pub squeeze: Linear,
     pub excite: Linear,
+    /// After the squeeze.
+    pub activation: Activation,
+    /// From the excited numbers to the scales: a sigmoid of some kind.
+    pub gate: Activation,
 }
 
 impl Block {
     /// `left_out` is the probability of dropping the branch.
-    fn forward(&self, pass: &mut Pass, input: Value, activation: Activation, left_out: f64) -> Result<Value> {
+    fn forward(&self, pass: &mut Pass, input: Value, left_out: f64) -> Result<Value> {
         let mut value = input.clone();
-        for (conv, norm) in self.expand.iter().chain([&self.depthwise]) {
-            value = pass.conv_norm(conv, norm, activation, &value, None)?;
+        for (conv, norm) in &self.convs {
+            value = pass.conv_norm(conv, norm, self.activation, &value, None)?;
         }
         if let Some(excitation) = &self.excitation {
-            value = excitation.forward(pass, &value, activation)?;
+            value = excitation.forward(pass, &value)?;
         }
-        let (conv, norm) = &self.project;
-        if self.shortcut {
-            return pass.conv_norm_residual(conv, norm, &value, &input, left_out);
+        match &self.project {
+            Some((conv, norm)) if self.shortcut => {
+                pass.conv_norm_residual(conv, norm, &value, &input, left_out)
+            }
+            Some((conv, norm)) => pass.conv_norm(conv, norm, Activation::None, &value, None),
+            None if self.shortcut => {
+                let branch = pass.stochastic_depth(value, left_out)?;
+                pass.add(&branch, &input)
+            }
+            None => Ok(value),
         }
-        pass.conv_norm(conv, norm, Activation::None, &value, None)
     }
 }
 
 impl Excitation {
-    fn forward(&self, pass: &mut Pass, x: &Value, activation: Activation) -> Result<Value> {
+    pub fn forward(&self, pass: &mut Pass, x: &Value) -> Result<Value> {
         let averages = pass.global_average_pool(x)?;
         let squeezed = pass.linear(&self.squeeze, &averages)?;
-        let squeezed = pass.activation(&squeezed, activation)?;
+        let squeezed = pass.activation(&squeezed, self.activation)?;
         let excited = pass.linear(&self.excite, &squeezed)?;
-        let weights = pass.activation(&excited, Activation::Sigmoid)?;
+        let weights = pass.activation(&excited, self.gate)?;
         pass.scale_channels(x, &weights)
     }
 }
@@ -75,7 +88,7 @@ impl Network for InvertedBottlenecks {
         }
         if let Some(block) = self.blocks.get(index - 1) {
             let left_out = self.stochastic_depth * (index - 1) as f64 / self.blocks.len() as f64;
-            return block.forward(pass, input, self.activation, left_out);
+            return block.forward(pass, input, left_out);
         }
         let (conv, norm) = &self.last;
         let value = pass.conv_norm(conv, norm, self.activation, &input, None)?;

@@ -22,6 +22,7 @@ const RUNS: [[usize; 4]; 7] = [
 ];
 const STEM: usize = 32;
 const FEATURES: usize = 1280;
+const ACTIVATION: Activation = Activation::Relu6;
 
 /// The layers are `features.0` (the stem) … `features.18`, which ends in the global average; the head is `classifier.1`.
 fn build(arch: &str, channels: usize) -> Backbone {
@@ -46,9 +47,8 @@ fn build(arch: &str, channels: usize) -> Backbone {
     let name = format!("features.{}", blocks.len() + 1);
     scope.layer(&name);
     let last = scope.within(&name, |scope| conv_norm(scope, "0", "1", conv(inputs, FEATURES, 1, 1)));
-    let (activation, stochastic_depth) = (Activation::Relu6, 0.0);
-    let network = Box::new(InvertedBottlenecks { stem, blocks, last, activation, stochastic_depth });
-    Backbone { scope, network, features: FEATURES, head: "classifier.1" }
+    let network = InvertedBottlenecks { stem, blocks, last, activation: ACTIVATION, stochastic_depth: 0.0 };
+    Backbone { scope, network: Box::new(network), features: FEATURES, head: "classifier.1" }
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> ConvSettings {
@@ -62,11 +62,20 @@ fn conv_norm(scope: &mut Scope, conv: &str, norm: &str, settings: ConvSettings) 
 /// torchvision numbers the modules of a block through; only those with an activation hold theirs in a module of their own.
 fn block(scope: &mut Scope, inputs: usize, outputs: usize, expansion: usize, stride: usize) -> Block {
     let width = inputs * expansion;
-    let expand = (expansion != 1).then(|| conv_norm(scope, "0.0", "0.1", conv(inputs, width, 1, 1)));
+    let mut convs = Vec::new();
+    if expansion != 1 {
+        convs.push(conv_norm(scope, "0.0", "0.1", conv(inputs, width, 1, 1)));
+    }
     let number = |later: usize| usize::from(expansion != 1) + later;
     let depthwise = ConvSettings { groups: width, ..conv(width, width, 3, stride) };
-    let depthwise = conv_norm(scope, &format!("{}.0", number(0)), &format!("{}.1", number(0)), depthwise);
+    convs.push(conv_norm(scope, &format!("{}.0", number(0)), &format!("{}.1", number(0)), depthwise));
     let project = conv(width, outputs, 1, 1);
     let project = conv_norm(scope, &number(1).to_string(), &number(2).to_string(), project);
-    Block { expand, depthwise, excitation: None, project, shortcut: stride == 1 && inputs == outputs }
+    Block {
+        convs,
+        activation: ACTIVATION,
+        excitation: None,
+        project: Some(project),
+        shortcut: stride == 1 && inputs == outputs,
+    }
 }

@@ -16,7 +16,10 @@ use crate::pipeline::{self, Arch};
 struct Fixture {
     /// Names and shapes, with a head for 1000 classes.
     state_dict: Option<Vec<String>>,
-    inference: Inference,
+    /// Of these lines, in place of them; and how many numbers the parameters have.
+    digest: Option<String>,
+    parameters: Option<usize>,
+    inference: Option<Inference>,
     training: Option<Training>,
 }
 
@@ -74,11 +77,14 @@ fn fixture(arch: &str) -> Fixture {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
+fn fnv1a64(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
 /// Numbers in [−1, 1) that both sides can make.
 pub(super) fn uniform(name: &str, count: usize) -> impl Iterator<Item = f64> {
-    let fnv1a = name
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let fnv1a = fnv1a64(name);
     (0..count as u64).map(move |index| {
         let z = index.wrapping_add(fnv1a).wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -93,7 +99,8 @@ pub(super) fn weights(spec: &TensorSpec, dtype: DType) -> Tensor {
         return Tensor::new(3i64, &Device::Cpu).unwrap();
     }
     let (name, shape) = (spec.name.as_str(), spec.shape.as_slice());
-    let ends_block = ["bn2.", "bn3.", "block.2.1.", "block.3.1."].iter().any(|part| name.contains(part));
+    let ends_block =
+        ["bn2.", "bn3.", "block.2.1.", "block.3.1.", "f.c.1."].iter().any(|part| name.contains(part));
     let half = if ends_block { 0.5 } else { 1.0 };
     if spec.role == TensorRole::Constant {
         return super::super::weights::initialize(spec, 0).unwrap().to_dtype(dtype).unwrap();
@@ -120,7 +127,12 @@ pub(super) fn images(name: &str, shape: [usize; 4], dtype: DType) -> Value {
 
 fn model(arch: Arch, dtype: DType) -> (Model, StateDict) {
     let model = Model::build_for(&pipeline::Model::of(arch), 10, 32);
-    let tensors = model.description.tensors.iter().map(|spec| weights(spec, dtype)).collect();
+    // Half of a number is exact.
+    let of = |spec: &TensorSpec| match (arch, spec.role) {
+        (Arch::EfficientNetV2S, TensorRole::NormWeight) => weights(spec, dtype).affine(0.5, 0.0).unwrap(),
+        _ => weights(spec, dtype),
+    };
+    let tensors = model.description.tensors.iter().map(of).collect();
     (model, StateDict { tensors }.to_device(&device()).unwrap())
 }
 
@@ -142,7 +154,7 @@ fn scores(model: &Model, pass: &mut Pass, from: usize, input: impl Into<Activati
 }
 
 fn check_inference(arch: Arch, name: &str, dtype: DType) {
-    let Inference { input, shape, logits, error } = fixture(name).inference;
+    let Inference { input, shape, logits, error } = fixture(name).inference.unwrap();
     let (model, state) = model(arch, dtype);
     let mut pass = Pass::inference(&state);
     let output = scores(&model, &mut pass, 0, images(&input, shape, dtype));
@@ -152,6 +164,21 @@ fn check_inference(arch: Arch, name: &str, dtype: DType) {
     let bound = if dtype == DType::F64 { 1e-12 } else { patience() * error };
     assert!(strayed / largest <= bound, "{name} {dtype:?}: {:e} of {bound:e}", strayed / largest);
 }
+
+/// Sizes of families of which another size is followed through training, and their tensors known by a digest.
+const OTHER_SIZES: [(Arch, &str); 11] = [
+    (Arch::EfficientNetB4, "efficientnet_b4"),
+    (Arch::ConvNextSmall, "convnext_small"),
+    (Arch::ConvNextBase, "convnext_base"),
+    (Arch::MobileNetV3Large, "mobilenet_v3_large"),
+    (Arch::RegNetY800Mf, "regnet_y_800mf"),
+    (Arch::RegNetY1_6Gf, "regnet_y_1_6gf"),
+    (Arch::RegNetY3_2Gf, "regnet_y_3_2gf"),
+    (Arch::RegNetY8Gf, "regnet_y_8gf"),
+    (Arch::RegNetY16Gf, "regnet_y_16gf"),
+    (Arch::DinoV2VitB14, "dinov2_vitb14"),
+    (Arch::DinoV2VitL14, "dinov2_vitl14"),
+];
 
 #[test]
 fn logits_are_pytorchs() {
@@ -173,8 +200,16 @@ fn logits_are_pytorchs() {
         (Arch::DinoV2VitS14, "dinov2_vits14"),
         (Arch::ClipVitB32, "clip_vit_b32"),
         (Arch::SiglipBase16, "siglip_base_patch16_224"),
+        (Arch::MobileNetV3Small, "mobilenet_v3_small"),
+        (Arch::EfficientNetV2S, "efficientnet_v2_s"),
+        (Arch::RegNetY400Mf, "regnet_y_400mf"),
     ] {
         check_inference(arch, name, DType::F32);
+    }
+    for (arch, name) in OTHER_SIZES {
+        if arch != Arch::DinoV2VitL14 {
+            check_inference(arch, name, DType::F32);
+        }
     }
     check_inference(Arch::ResNet18, "resnet18", DType::F64);
     check_inference(Arch::ResNet50, "resnet50", DType::F64);
@@ -184,6 +219,17 @@ fn logits_are_pytorchs() {
     check_inference(Arch::ConvNextTiny, "convnext_tiny", DType::F64);
     check_inference(Arch::VitS16, "vit_s_16", DType::F64);
     check_inference(Arch::DinoV2VitS14, "dinov2_vits14", DType::F64);
+    check_inference(Arch::MobileNetV3Small, "mobilenet_v3_small", DType::F64);
+    check_inference(Arch::EfficientNetV2S, "efficientnet_v2_s", DType::F64);
+    check_inference(Arch::RegNetY400Mf, "regnet_y_400mf", DType::F64);
+}
+
+/// The names and shapes of all tensors, and how many numbers the parameters have.
+fn state_dict(arch: Arch) -> (Vec<String>, usize) {
+    let Description { tensors, .. } = Model::build(&pipeline::Model::of(arch), 1000).description;
+    let line = |tensor: &TensorSpec| format!("{} {:?}", tensor.name, tensor.shape);
+    let parameters = tensors.iter().filter(|tensor| tensor.role.is_parameter());
+    (tensors.iter().map(line).collect(), parameters.map(TensorSpec::elements).sum())
 }
 
 #[test]
@@ -200,11 +246,19 @@ fn tensors_are_those_of_the_published_state_dicts() {
         (Arch::DinoV2VitS14, "dinov2_vits14"),
         (Arch::ClipVitB32, "clip_vit_b32"),
         (Arch::SiglipBase16, "siglip_base_patch16_224"),
+        (Arch::MobileNetV3Small, "mobilenet_v3_small"),
+        (Arch::EfficientNetV2S, "efficientnet_v2_s"),
+        (Arch::RegNetY400Mf, "regnet_y_400mf"),
     ] {
-        let model = Model::build(&pipeline::Model::of(arch), 1000);
-        let line = |tensor: &TensorSpec| format!("{} {:?}", tensor.name, tensor.shape);
-        let lines: Vec<String> = model.description.tensors.iter().map(line).collect();
+        let (lines, _) = state_dict(arch);
         assert_eq!(lines, fixture(name).state_dict.unwrap());
+    }
+    for (arch, name) in OTHER_SIZES {
+        let (lines, parameters) = state_dict(arch);
+        let Fixture { digest, parameters: expected, .. } = fixture(name);
+        assert_eq!(parameters, expected.unwrap(), "{name}");
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        assert_eq!(format!("{:016x}", fnv1a64(&text)), digest.unwrap(), "{name}: {lines:#?}");
     }
 }
 
@@ -244,7 +298,14 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
     let [usual, high] = [5, 9].map(|tenths| logits.error.max(errors[errors.len() * tenths / 10]));
     // The inputs are ones with which no activation falls on the other side of zero or six, there and here. With the roundings
     // of a GPU some do, and move all gradients above them: where there are such clamps, a tenth is allowed.
-    let clamps = [Arch::ResNet18, Arch::MobileNetV2, Arch::EfficientNetLite0].contains(&arch);
+    let clamps = [
+        Arch::ResNet18,
+        Arch::MobileNetV2,
+        Arch::EfficientNetLite0,
+        Arch::MobileNetV3Small,
+        Arch::RegNetY400Mf,
+    ]
+    .contains(&arch);
     let coarse = if clamps && !device().is_cpu() { 0.1 / patience() } else { 0.0 };
     for (id, gradient) in found {
         let spec = &model.description.tensors[id];
@@ -279,6 +340,9 @@ fn a_training_step_is_pytorchs() {
         check_training(Arch::EfficientNetB3, "efficientnet_b3", dtype);
         check_training(Arch::ConvNextTiny, "convnext_tiny", dtype);
         check_training(Arch::VitS16, "vit_s_16", dtype);
+        check_training(Arch::MobileNetV3Small, "mobilenet_v3_small", dtype);
+        check_training(Arch::EfficientNetV2S, "efficientnet_v2_s", dtype);
+        check_training(Arch::RegNetY400Mf, "regnet_y_400mf", dtype);
     }
 }
 
@@ -297,6 +361,9 @@ fn cuda_networks_are_pytorchs() {
         (Arch::ConvNextTiny, "convnext_tiny"),
         (Arch::VitS16, "vit_s_16"),
         (Arch::DinoV2VitS14, "dinov2_vits14"),
+        (Arch::MobileNetV3Small, "mobilenet_v3_small"),
+        (Arch::EfficientNetV2S, "efficientnet_v2_s"),
+        (Arch::RegNetY400Mf, "regnet_y_400mf"),
     ] {
         check_inference(arch, name, DType::F32);
         if !["resnet50", "dinov2_vits14"].contains(&name) {
@@ -307,7 +374,14 @@ fn cuda_networks_are_pytorchs() {
 
 #[test]
 fn a_frozen_prefix_has_the_bits_of_inference_and_gets_no_gradient() {
-    for arch in [Arch::ResNet18, Arch::ConvNextTiny, Arch::VitS16, Arch::DinoV2VitS14] {
+    for arch in [
+        Arch::ResNet18,
+        Arch::ConvNextTiny,
+        Arch::VitS16,
+        Arch::DinoV2VitS14,
+        Arch::MobileNetV3Small,
+        Arch::EfficientNetV2S,
+    ] {
         check_frozen_prefix(arch);
     }
 }

@@ -36,7 +36,7 @@ pub struct TransformerWidth {
 }
 
 pub const SMALL: TransformerWidth = TransformerWidth { channels: 384, heads: 6 };
-const BASE: TransformerWidth = TransformerWidth { channels: 768, heads: 12 };
+pub const BASE: TransformerWidth = TransformerWidth { channels: 768, heads: 12 };
 
 /// The side of a patch in pixels.
 const PATCH: usize = 16;

@@ -14,12 +14,13 @@ use crate::model::{Description, TensorSpec};
 pub(super) fn names(description: &Description) -> Option<Vec<String>> {
     let name: fn(&[&str]) -> Option<String> = match description.arch.as_str() {
         "mobilenet_v2" => |path| of_module(path, mobilenet_v2),
-        "efficientnet_b0" | "efficientnet_b1" | "efficientnet_b2" | "efficientnet_b3" => {
+        "efficientnet_b0" | "efficientnet_b1" | "efficientnet_b2" | "efficientnet_b3" | "efficientnet_b4" => {
             |path| of_module(path, efficientnet)
         }
         "efficientnet_lite0" => |path| of_module(path, efficientnet_lite),
-        "convnext_tiny" => convnext,
+        "convnext_tiny" | "convnext_small" | "convnext_base" => convnext,
         "vit_s_16" | "vit_b_16" => vision_transformer,
+        name if name.starts_with("regnet_y_") => |path| of_module(path, regnet),
         _ => return None,
     };
     let names = description.tensors.iter().map(|tensor| &tensor.name);
@@ -54,9 +55,18 @@ pub fn network(arch: &str) -> Option<TimmNetwork> {
         "efficientnet_b1" => of("efficientnet_b1", "classifier", "conv_stem"),
         "efficientnet_b2" => of("efficientnet_b2", "classifier", "conv_stem"),
         "efficientnet_b3" => of("efficientnet_b3", "classifier", "conv_stem"),
+        "efficientnet_b4" => of("efficientnet_b4", "classifier", "conv_stem"),
         // It pads as TensorFlow does, and has its eps.
         "efficientnet_lite0" => of("tf_efficientnet_lite0", "classifier", "conv_stem"),
         "convnext_tiny" => of("convnext_tiny", "head.fc", "stem.0"),
+        "convnext_small" => of("convnext_small", "head.fc", "stem.0"),
+        "convnext_base" => of("convnext_base", "head.fc", "stem.0"),
+        "regnet_y_400mf" => of("regnety_004", "head.fc", "stem.conv"),
+        "regnet_y_800mf" => of("regnety_008_tv", "head.fc", "stem.conv"),
+        "regnet_y_1_6gf" => of("regnety_016", "head.fc", "stem.conv"),
+        "regnet_y_3_2gf" => of("regnety_032", "head.fc", "stem.conv"),
+        "regnet_y_8gf" => of("regnety_080_tv", "head.fc", "stem.conv"),
+        "regnet_y_16gf" => of("regnety_160", "head.fc", "stem.conv"),
         "vit_s_16" => of("vit_small_patch16_224", "head", "patch_embed.proj"),
         "vit_b_16" => of("vit_base_patch16_224", "head", "patch_embed.proj"),
         _ => None,
@@ -210,6 +220,29 @@ fn vision_transformer(path: &[&str]) -> Option<String> {
         _ => return None,
     };
     Some(name)
+}
+
+fn regnet(path: &[&str]) -> Option<String> {
+    let pair = |which: &str| ["conv", "bn"].get(index(which)?).copied();
+    let part = match path {
+        ["stem", which] => format!("stem.{}", pair(which)?),
+        ["fc"] => "head.fc".to_owned(),
+        ["trunk_output", _, block, rest @ ..] => {
+            let (stage, place) = block.strip_prefix("block")?.split_once('-')?;
+            let part = match rest {
+                ["proj", which] => format!("downsample.{}", pair(which)?),
+                ["f", "se", layer] => format!("se.{layer}"),
+                ["f", conv, which] => {
+                    let number = ["a", "b", "c"].iter().position(|name| name == conv)? + 1;
+                    format!("conv{number}.{}", pair(which)?)
+                }
+                _ => return None,
+            };
+            format!("s{stage}.b{}.{part}", index(place)? + 1)
+        }
+        _ => return None,
+    };
+    Some(part)
 }
 
 fn index(text: &str) -> Option<usize> {

@@ -17,15 +17,31 @@ macro_rules! architectures {
             ResNet101 = "resnet101", resnet::RESNET101, { any_channels: true };
             ResNet152 = "resnet152", resnet::RESNET152, { any_channels: true };
             MobileNetV2 = "mobilenet_v2", mobilenet_v2::MOBILENET_V2, { any_channels: true };
+            MobileNetV3Large = "mobilenet_v3_large", mobilenet_v3::LARGE, { any_channels: true };
+            MobileNetV3Small = "mobilenet_v3_small", mobilenet_v3::SMALL, { any_channels: true };
             EfficientNetB0 = "efficientnet_b0", efficientnet::B0, { any_channels: true, stochastic_depth: true };
             EfficientNetB1 = "efficientnet_b1", efficientnet::B1, { any_channels: true, stochastic_depth: true };
             EfficientNetB2 = "efficientnet_b2", efficientnet::B2, { any_channels: true, stochastic_depth: true };
             EfficientNetB3 = "efficientnet_b3", efficientnet::B3, { any_channels: true, stochastic_depth: true };
+            EfficientNetB4 = "efficientnet_b4", efficientnet::B4, { any_channels: true, stochastic_depth: true };
+            EfficientNetV2S = "efficientnet_v2_s", efficientnet_v2::SMALL, { any_channels: true, stochastic_depth: true };
             EfficientNetLite0 = "efficientnet_lite0", efficientnet_lite::LITE0, { any_channels: true, stochastic_depth: true };
+            RegNetY400Mf = "regnet_y_400mf", regnet::Y_400MF, { any_channels: true };
+            RegNetY800Mf = "regnet_y_800mf", regnet::Y_800MF, { any_channels: true };
+            RegNetY1_6Gf = "regnet_y_1_6gf", regnet::Y_1_6GF, { any_channels: true };
+            RegNetY3_2Gf = "regnet_y_3_2gf", regnet::Y_3_2GF, { any_channels: true };
+            RegNetY8Gf = "regnet_y_8gf", regnet::Y_8GF, { any_channels: true };
+            RegNetY16Gf = "regnet_y_16gf", regnet::Y_16GF, { any_channels: true };
             ConvNextTiny = "convnext_tiny", convnext::TINY, { any_channels: true, stochastic_depth: true };
+            ConvNextSmall = "convnext_small", convnext::SMALL, { any_channels: true, stochastic_depth: true };
+            ConvNextBase = "convnext_base", convnext::BASE, { any_channels: true, stochastic_depth: true };
             VitS16 = "vit_s_16", vit::SMALL_16, { positions: Sized, image_sizes: MultipleOf(16) };
             VitB16 = "vit_b_16", vit::BASE_16, { positions: Sized, image_sizes: MultipleOf(16) };
             DinoV2VitS14 = "dinov2_vits14", dinov2::SMALL_14,
+                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14) };
+            DinoV2VitB14 = "dinov2_vitb14", dinov2::BASE_14,
+                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14) };
+            DinoV2VitL14 = "dinov2_vitl14", dinov2::LARGE_14,
                 { encoder: true, positions: Resampled, image_sizes: MultipleOf(14) };
             ClipVitB32 = "clip_vit_b32", clip::BASE_32,
                 { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("clip") };

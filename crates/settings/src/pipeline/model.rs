@@ -19,8 +19,7 @@ pub struct Model {
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub stochastic_depth: f64,
-    /// How position embeddings are resampled if the images have another size than in pretraining. For `dinov2_vits14`
-    /// only.
+    /// How position embeddings are resampled if the images have another size than in pretraining. For DINOv2 only.
     #[serde(default, skip_serializing_if = "PositionResampling::is_default")]
     #[schemars(extend("default" = "scale_factor"))]
     pub position_resampling: PositionResampling,

@@ -74,12 +74,18 @@ __device__ __forceinline__ int remainder(index_t i, int by) {
 }
 
 // In the order of ops::Activation.
-enum { NONE = 0, RELU = 1, RELU6 = 2, SILU = 3, SIGMOID = 4, GELU = 5 };
+enum { NONE = 0, RELU = 1, RELU6 = 2, SILU = 3, SIGMOID = 4, GELU = 5, HARD_SWISH = 6, HARD_SIGMOID = 7 };
 
 // Φ(x), the share of the standard normal distribution below x.
 __device__ __forceinline__ float normal_share(float x) { return 0.5f * erfcf(-0.70710678f * x); }
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// A NaN stays one.
+__device__ __forceinline__ float hard_sigmoid(float x) {
+    float shifted = x + 3.0f;
+    return (shifted < 0.0f ? 0.0f : (6.0f < shifted ? 6.0f : shifted)) * (1.0f / 6.0f);
+}
 
 // A NaN stays one in either clamp: hiding it would hide that training has failed.
 __device__ __forceinline__ float activated(int activation, float x) {
@@ -89,6 +95,8 @@ __device__ __forceinline__ float activated(int activation, float x) {
         case SILU: return x * sigmoid(x);
         case SIGMOID: return sigmoid(x);
         case GELU: return x * normal_share(x);
+        case HARD_SWISH: return x * hard_sigmoid(x);
+        case HARD_SIGMOID: return hard_sigmoid(x);
         default: return x;
     }
 }
@@ -108,6 +116,8 @@ __device__ __forceinline__ float activation_gradient(int activation, float grad,
             return grad * (1.0f - level) * level;
         }
         case GELU: return grad * (normal_share(x) + x * (0.39894228f * expf(-0.5f * x * x)));
+        case HARD_SWISH: return x <= -3.0f ? 0.0f : (x < 3.0f ? grad * (x * (1.0f / 3.0f) + 0.5f) : grad);
+        case HARD_SIGMOID: return -3.0f < x && x < 3.0f ? grad * (1.0f / 6.0f) : 0.0f;
         default: return grad;
     }
 }

@@ -15,6 +15,8 @@ pub fn code(activation: Activation) -> i32 {
         Activation::Silu => 3,
         Activation::Sigmoid => 4,
         Activation::Gelu => 5,
+        Activation::HardSwish => 6,
+        Activation::HardSigmoid => 7,
     }
 }
 

@@ -13,8 +13,15 @@ use crate::ops::*;
 fn cuda_elementwise() {
     let x = normal("x", &[3, 4, 5, 37]);
     let once = HalfSupport { f32: &[], roundings: &[1, 1] };
-    for kind in [Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid, Activation::Gelu]
-    {
+    for kind in [
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::Silu,
+        Activation::Sigmoid,
+        Activation::Gelu,
+        Activation::HardSwish,
+        Activation::HardSigmoid,
+    ] {
         check(&format!("{kind:?}"), from_ref(&x), SHORT, &once, &|tape, x| activation(tape, &x[0], kind));
     }
     let sum = HalfSupport { f32: &[], roundings: &[1, 0, 0] };

@@ -9,13 +9,15 @@ use crate::autograd::{Tape, Value};
 use crate::ops::testing::{normal, numbers, relative_error};
 use crate::ops::*;
 
-const ACTIVATIONS: [Activation; 6] = [
+const ACTIVATIONS: [Activation; 8] = [
     Activation::None,
     Activation::Relu,
     Activation::Relu6,
     Activation::Silu,
     Activation::Sigmoid,
     Activation::Gelu,
+    Activation::HardSwish,
+    Activation::HardSigmoid,
 ];
 
 #[test]

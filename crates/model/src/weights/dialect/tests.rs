@@ -30,8 +30,13 @@ fn every_network_of_timm_has_the_names_and_shapes_that_timm_gives_it() {
         ("mobilenetv2_100", Arch::MobileNetV2),
         ("efficientnet_b0", Arch::EfficientNetB0),
         ("efficientnet_b3", Arch::EfficientNetB3),
+        ("efficientnet_b4", Arch::EfficientNetB4),
         ("tf_efficientnet_lite0", Arch::EfficientNetLite0),
         ("convnext_tiny", Arch::ConvNextTiny),
+        ("convnext_small", Arch::ConvNextSmall),
+        ("convnext_base", Arch::ConvNextBase),
+        ("regnety_004", Arch::RegNetY400Mf),
+        ("regnety_080_tv", Arch::RegNetY8Gf),
         ("vit_small_patch16_224", Arch::VitS16),
         ("vit_base_patch16_224", Arch::VitB16),
     ] {
@@ -53,7 +58,7 @@ fn every_network_of_timm_has_the_names_and_shapes_that_timm_gives_it() {
 #[test]
 fn weights_are_read_under_timms_names_and_saved_under_them() {
     let folder = tempfile::tempdir().unwrap();
-    for arch in [Arch::EfficientNetB0, Arch::ConvNextTiny, Arch::VitS16] {
+    for arch in [Arch::EfficientNetB0, Arch::ConvNextTiny, Arch::VitS16, Arch::RegNetY400Mf] {
         let mut description = describe(arch);
         // Some of its layers are enough.
         description.tensors.truncate(40);
