@@ -25,7 +25,7 @@ use defrost::metrics::{
 };
 use defrost::model::{self, Description, Init, Model, NormMode, Pass, StateDict, TensorRole, TensorSpec};
 use defrost::ops::{
-    self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window,
+    self, Activation, ClassLoss, FoldedConv, FoldedNorm, Margin, MarginLoss, Mixture, Window, WindowGrid,
 };
 use defrost::pipeline::{
     self, Arch, Augment, FeatureType, ImageFolder, ImageSettings, Monitor, Precision, ReduceOnPlateau,
@@ -82,6 +82,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::GELU, || fused_activations(&[Activation::Gelu])),
     (ops::code_paths::HARD_SWISH, || fused_activations(&[Activation::HardSwish, Activation::HardSigmoid])),
     (ops::code_paths::ATTENTION, attention),
+    (ops::code_paths::WINDOW_ATTENTION, window_attention),
     (ops::code_paths::LAYER_SCALE, layer_scale),
     (ops::code_paths::TOKENS, tokens),
     (ops::code_paths::CONCAT, concat),
@@ -96,6 +97,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (model::code_paths::MOBILENET_V3, || architectures(&[Arch::MobileNetV3Small])),
     (model::code_paths::EFFICIENTNET_V2, || architectures(&[Arch::EfficientNetV2S])),
     (model::code_paths::REGNET, || architectures(&[Arch::RegNetY400Mf])),
+    (model::code_paths::SWIN, || architectures(&[Arch::SwinT])),
     (model::code_paths::VIT, || architectures(&[Arch::VitS16])),
     (model::code_paths::YOLO11, yolo11),
     (model::code_paths::DINOV2, || architectures(&[Arch::DinoV2VitS14])),
@@ -611,6 +613,20 @@ fn layer_norm() -> String {
 fn attention() -> String {
     let x = tensor("x", &[2, 37, 3 * 4 * 9]).affine(3.0, 0.0).unwrap();
     digest(&both_ways(&[x], |tape, inputs| ops::attention(tape, &inputs[0], 4)))
+}
+
+fn window_attention() -> String {
+    let grid = WindowGrid::new([9, 16], 7, true);
+    let table = tensor("table", &[169, 2]);
+    let x = tensor("x", &[2, 9, 16, 3 * 2 * 9]).affine(2.0, 0.0).unwrap();
+    let mut all = both_ways(&[x, table], |tape, inputs| {
+        let cut = ops::windows(tape, &inputs[0], grid)?;
+        let y = ops::window_attention(tape, &cut, &inputs[1], grid, 2)?;
+        ops::from_windows(tape, &y, grid)
+    });
+    let map = tensor("map", &[2, 6, 8, 5]);
+    all.extend(both_ways(&[map], |tape, inputs| ops::merge_patches(tape, &inputs[0])));
+    digest(&all)
 }
 
 fn attention_qkv() -> String {

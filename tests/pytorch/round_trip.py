@@ -29,6 +29,8 @@ torch.set_num_threads(1)
 CLASSES = [f"class{index}" for index in range(10)]
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 SIZE = 64
+# timm makes Swin for images of one size.
+SIZES = {"swin_tiny_patch4_window7_224": 224}
 
 PIPELINE = """name = "trip"
 [data.images]
@@ -68,7 +70,7 @@ def from_timm(name):
 TRIPS = [("torchvision", name, name) for name in [
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2",
     "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4",
-    "convnext_tiny", "convnext_small", "convnext_base", "vit_b_16",
+    "convnext_tiny", "convnext_small", "convnext_base", "vit_b_16", "swin_t",
     "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_s",
     "regnet_y_400mf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf", "regnet_y_8gf", "regnet_y_16gf",
 ]] + [("timm", timm, arch) for timm, arch in [
@@ -77,18 +79,18 @@ TRIPS = [("torchvision", name, name) for name in [
     ("efficientnet_b2", "efficientnet_b2"), ("efficientnet_b3", "efficientnet_b3"),
     ("tf_efficientnet_lite0", "efficientnet_lite0"), ("convnext_tiny", "convnext_tiny"),
     ("efficientnet_b4", "efficientnet_b4"), ("convnext_small", "convnext_small"), ("convnext_base", "convnext_base"),
-    ("regnety_004", "regnet_y_400mf"), ("regnety_080_tv", "regnet_y_8gf"),
+    ("regnety_004", "regnet_y_400mf"), ("regnety_080_tv", "regnet_y_8gf"), ("swin_tiny_patch4_window7_224", "swin_t"),
     ("vit_small_patch16_224", "vit_s_16"), ("vit_base_patch16_224", "vit_b_16"),
 ]]
 
 
-def images(folder):
+def images(folder, size):
     """One image for each class, as a file and as PyTorch sees it."""
     random = np.random.default_rng(7)
     tensors, files = [], []
     for name in CLASSES:
-        pixels = random.integers(0, 256, (SIZE // 8, SIZE // 8, 3), dtype=np.uint8)
-        picture = Image.fromarray(pixels).resize((SIZE, SIZE), Image.BILINEAR)
+        pixels = random.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
+        picture = Image.fromarray(pixels).resize((size, size), Image.BILINEAR)
         file = folder / "images" / name / "0.png"
         file.parent.mkdir(parents=True)
         picture.save(file)
@@ -120,10 +122,11 @@ def run(binary, *arguments):
 
 def trip(binary, library, name, arch, kind):
     build = (from_timm if library == "timm" else from_torchvision)(name)
+    size = SIZES.get(name, SIZE)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "runs").mkdir()
-        files, batch = images(folder)
+        files, batch = images(folder, size)
         model = settled(build, batch)
         source = folder / f"weights.{kind}"
         if kind == "pth":
@@ -131,7 +134,7 @@ def trip(binary, library, name, arch, kind):
         else:
             safetensors.torch.save_file(model.state_dict(), source)
         pipeline = folder / "pipeline.toml"
-        pipeline.write_text(PIPELINE.format(arch=arch, file=source.name, size=SIZE))
+        pipeline.write_text(PIPELINE.format(arch=arch, file=source.name, size=size))
         run_dir = pathlib.Path(run(binary, "run", pipeline, "--json")["run_dir"])
         found = run(binary, "predict", run_dir, *files, "--json")["predictions"]
         state = safetensors.torch.load_file(run_dir / "stages/head/last.safetensors")

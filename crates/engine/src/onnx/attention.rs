@@ -1,6 +1,6 @@
 //! Tokens, and attention among them.
 
-use super::graph::Attribute;
+use super::graph::{Attribute, OnnxTensor};
 use super::operations::Translation;
 use crate::error::{Error, Result};
 use crate::model::trace::TracedTensor;
@@ -36,8 +36,15 @@ impl Translation<'_> {
     pub fn attention(&mut self, x: &TracedTensor, heads: usize) -> Result<String> {
         let x = self.tensor(x)?;
         let (tokens, channels) = (x.dims[1], x.dims[2] / 3);
-        let size = channels / heads;
-        let shape = [0, tokens as i64, 3, heads as i64, size as i64];
+        let [query, key, value] = self.heads(&x, heads);
+        let weights = self.attention_weights(&query, &key, channels / heads);
+        Ok(self.joined_heads(&weights, &value, tokens, channels))
+    }
+
+    /// Queries [N, heads, T, d], keys [N, heads, d, T] and values of x [N, T, 3 · C].
+    pub fn heads(&mut self, x: &OnnxTensor, heads: usize) -> [String; 3] {
+        let (tokens, channels) = (x.dims[1], x.dims[2] / 3);
+        let shape = [0, tokens as i64, 3, heads as i64, (channels / heads) as i64];
         let parts = self.reshaped(&x.name, &shape);
         // [3, N, heads, T, d]
         let parts = self.transposed(&parts, &[2, 0, 3, 1, 4]);
@@ -47,10 +54,14 @@ impl Translation<'_> {
         };
         let [query, key, value] = [0, 1, 2].map(|place| part(self, place));
         let key = self.transposed(&key, &[0, 1, 3, 2]);
-        let weights = self.attention_weights(&query, &key, size);
-        let y = self.graph.node("MatMul", &[&weights, &value], &[]);
+        [query, key, value]
+    }
+
+    /// The heads of weights · value side by side: [N, T, C].
+    pub fn joined_heads(&mut self, weights: &str, value: &str, tokens: usize, channels: usize) -> String {
+        let y = self.graph.node("MatMul", &[weights, value], &[]);
         let y = self.transposed(&y, &[0, 2, 1, 3]);
-        Ok(self.reshaped(&y, &[0, tokens as i64, channels as i64]))
+        self.reshaped(&y, &[0, tokens as i64, channels as i64])
     }
 
     /// The same of queries, keys and values that are maps [N, heads · d, H, W].
@@ -73,9 +84,14 @@ impl Translation<'_> {
 
     /// softmax(q · k / √size) over the keys; `key` has its places last.
     fn attention_weights(&mut self, query: &str, key: &str, size: usize) -> String {
+        let scores = self.scores(query, key, size);
+        self.graph.node("Softmax", &[&scores], &[Attribute::Int("axis", -1)])
+    }
+
+    /// q · k / √size.
+    pub fn scores(&mut self, query: &str, key: &str, size: usize) -> String {
         let scores = self.graph.node("MatMul", &[query, key], &[]);
         let scale = self.graph.floats("scale", &[], &[(size as f64).sqrt().recip() as f32]);
-        let scores = self.graph.node("Mul", &[&scores, &scale], &[]);
-        self.graph.node("Softmax", &[&scores], &[Attribute::Int("axis", -1)])
+        self.graph.node("Mul", &[&scores, &scale], &[])
     }
 }

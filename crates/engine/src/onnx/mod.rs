@@ -9,6 +9,7 @@ mod maps;
 mod operations;
 mod outputs;
 mod vectors;
+mod windows;
 
 use serde_json::Value as Json;
 

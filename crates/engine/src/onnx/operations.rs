@@ -51,6 +51,12 @@ impl<'a> Translation<'a> {
                 vec![self.layer_norm(&step.reads[0], *weight, *bias, *eps)?]
             }
             TracedOperation::Attention { heads } => vec![self.attention(&step.reads[0], *heads)?],
+            TracedOperation::Windows(grid) => vec![self.windows(&step.reads[0], *grid)?],
+            TracedOperation::FromWindows(grid) => vec![self.from_windows(&step.reads[0], *grid)?],
+            TracedOperation::MergePatches => vec![self.merge_patches(&step.reads[0])?],
+            TracedOperation::WindowAttention { table, grid, heads } => {
+                vec![self.window_attention(&step.reads[0], *table, *grid, *heads)?]
+            }
             TracedOperation::AttentionQkv { heads } => vec![self.attention_qkv(&step.reads, *heads)?],
             TracedOperation::LayerScale { gain } => {
                 let y = self.gained(&step.reads[0], *gain)?;

@@ -78,9 +78,18 @@ impl Translation<'_> {
     }
 
     /// A linear layer of every pixel or token.
-    pub fn pointwise(&mut self, x: &TracedTensor, weight: TensorId, bias: TensorId) -> Result<String> {
+    pub fn pointwise(
+        &mut self,
+        x: &TracedTensor,
+        weight: TensorId,
+        bias: Option<TensorId>,
+    ) -> Result<String> {
         let (outputs, inputs) = self.matrix(weight)?;
-        let (numbers, bias) = (values(self.parameter(weight))?, values(self.parameter(bias))?);
+        let numbers = values(self.parameter(weight))?;
+        let bias = match bias {
+            Some(bias) => values(self.parameter(bias))?,
+            None => vec![0.0; outputs],
+        };
         let x = self.tensor(x)?;
         let bias = self.graph.floats("bias", &[outputs], &bias);
         match x.dims.len() {

@@ -39,16 +39,16 @@ impl Backward for Attention {
 
 /// The sizes of an attention operation, and how to compute it.
 #[derive(Clone, Copy)]
-struct Heads {
-    images: usize,
-    tokens: usize,
+pub(super) struct Heads {
+    pub images: usize,
+    pub tokens: usize,
     /// Of all heads together.
-    channels: usize,
-    heads: usize,
+    pub channels: usize,
+    pub heads: usize,
 }
 
 impl Heads {
-    fn new(dims: &[usize], heads: usize) -> Result<Self> {
+    pub fn new(dims: &[usize], heads: usize) -> Result<Self> {
         match *dims {
             [images, tokens, width] if heads > 0 && width > 0 && width % (3 * heads) == 0 && tokens > 0 => {
                 Ok(Self { images, tokens, channels: width / 3, heads })
@@ -63,11 +63,11 @@ impl Heads {
     }
 
     /// The factor of the scores.
-    fn scale<T: Float>(&self) -> T {
+    pub fn scale<T: Float>(&self) -> T {
         T::from_f64(1.0 / (self.width() as f64).sqrt())
     }
 
-    fn head<T: Float>(&self) -> HeadSize<T> {
+    pub fn head<T: Float>(&self) -> HeadSize<T> {
         let width = self.width();
         HeadSize { tokens: self.tokens, key: width, value: width, scale: self.scale() }
     }
@@ -87,7 +87,7 @@ impl Heads {
                 let rows = RowOffsets::Even { start: self.result(image, head), stride: self.channels };
                 // SAFETY: each head of each image writes its own numbers.
                 let output = unsafe { output.with_rows(rows) };
-                self.head().forward(self.parts(x, image, head), output);
+                self.head().forward(self.parts(x, image, head), None, output);
             });
         };
         // SAFETY: the heads of all images cover the whole output.
@@ -100,11 +100,12 @@ impl Heads {
             each_head(self.images, self.heads, |image, head| {
                 let grad = &grad[self.result(image, head)..];
                 let grad = Matrix { data: grad, row_stride: self.channels, column_stride: 1 };
-                self.head().backward(self.parts(x, image, head), grad, |part| {
+                let part = |part| {
                     let start = self.start(image, head, part);
                     // SAFETY: each head of each image writes its own numbers, part by part.
                     unsafe { output.with_rows(RowOffsets::Even { start, stride: 3 * self.channels }) }
-                });
+                };
+                self.head().backward(self.parts(x, image, head), None, grad, part, |_| {});
             });
         };
         // SAFETY: the three parts of all heads of all images cover the whole output.
@@ -112,16 +113,16 @@ impl Heads {
     }
 
     /// The offset of a part of a head in x: a third of each row for each part.
-    fn start(&self, image: usize, head: usize, part: Projection) -> usize {
+    pub fn start(&self, image: usize, head: usize, part: Projection) -> usize {
         (3 * image * self.tokens + part as usize) * self.channels + head * self.width()
     }
 
     /// The offset of a head in the result.
-    fn result(&self, image: usize, head: usize) -> usize {
+    pub fn result(&self, image: usize, head: usize) -> usize {
         image * self.tokens * self.channels + head * self.width()
     }
 
-    fn parts<'a, T>(&self, x: &'a [T], image: usize, head: usize) -> HeadParts<'a, T> {
+    pub fn parts<'a, T>(&self, x: &'a [T], image: usize, head: usize) -> HeadParts<'a, T> {
         let part = |part| {
             let data = &x[self.start(image, head, part)..];
             Matrix { data, row_stride: 3 * self.channels, column_stride: 1 }

@@ -48,27 +48,29 @@ pub fn each_head(images: usize, heads: usize, work: impl Fn(usize, usize) + Sync
 }
 
 impl<T: Float> HeadSize<T> {
-    /// softmax(scale · q · kᵀ) · v.
-    pub(in crate::ops) fn forward(&self, parts: HeadParts<T>, output: Output<'_, T>) {
-        let probabilities = self.probabilities(parts);
+    /// softmax(scale · (first + q · kᵀ)) · v. `first` has rows of the padded length; without it, it is zero.
+    pub(in crate::ops) fn forward(&self, parts: HeadParts<T>, first: Option<Vec<T>>, output: Output<'_, T>) {
+        let probabilities = self.probabilities(parts, first);
         self.product(self.scores(&probabilities), parts.value, self.value, output);
     }
 
     /// With probabilities P and output gradient G: V̇ = Pᵀ · G; with the gradient Ṡ of the scores: Q̇ = Ṡ · K
-    /// and K̇ = Ṡᵀ · Q. `output` says where each of them is written.
+    /// and K̇ = Ṡᵀ · Q. `output` says where each of them is written; `first_gradient` gets that of `first`, which is Ṡ.
     pub(in crate::ops) fn backward<'a>(
         &self,
         parts: HeadParts<T>,
+        first: Option<Vec<T>>,
         grad: Matrix<T>,
         output: impl Fn(Projection) -> Output<'a, T>,
+        first_gradient: impl FnOnce(&[T]),
     ) where
         T: 'a,
     {
-        let probabilities = self.probabilities(parts);
+        let probabilities = self.probabilities(parts, first);
         let transposed = self.scores(&probabilities).transposed();
         self.product(transposed, grad, self.value, output(Projection::Value));
         let mut scores = self.empty_scores();
-        self.score_product(grad, parts.value, self.value, &mut scores);
+        self.score_product(grad, parts.value, self.value, &mut scores, false);
         let kernel = ScoreGradient {
             probabilities: &probabilities,
             gradients: &mut scores,
@@ -76,14 +78,16 @@ impl<T: Float> HeadSize<T> {
             scale: self.scale,
         };
         vectorised(Profile::current(), kernel);
+        first_gradient(&scores);
         self.product(self.scores(&scores), parts.key, self.key, output(Projection::Query));
         self.product(self.scores(&scores).transposed(), parts.query, self.key, output(Projection::Key));
     }
 
     /// A distribution over keys for each query.
-    fn probabilities(&self, parts: HeadParts<T>) -> Vec<T> {
-        let mut scores = self.empty_scores();
-        self.score_product(parts.query, parts.key, self.key, &mut scores);
+    fn probabilities(&self, parts: HeadParts<T>, first: Option<Vec<T>>) -> Vec<T> {
+        let accumulate = first.is_some();
+        let mut scores = first.unwrap_or_else(|| self.empty_scores());
+        self.score_product(parts.query, parts.key, self.key, &mut scores, accumulate);
         let kernel = Softmax {
             scores: &mut scores,
             tokens: self.tokens,
@@ -104,8 +108,15 @@ impl<T: Float> HeadSize<T> {
         vec![T::ZERO; self.tokens * padded(self.tokens)]
     }
 
-    /// scores = left · rightᵀ, both [T, depth].
-    fn score_product(&self, left: Matrix<T>, right: Matrix<T>, depth: usize, scores: &mut [T]) {
+    /// scores = left · rightᵀ, both [T, depth], or that added to them.
+    fn score_product(
+        &self,
+        left: Matrix<T>,
+        right: Matrix<T>,
+        depth: usize,
+        scores: &mut [T],
+        accumulate: bool,
+    ) {
         let right = right.transposed();
         let rows = RowOffsets::Even { start: 0, stride: padded(self.tokens) };
         Product {
@@ -117,7 +128,7 @@ impl<T: Float> HeadSize<T> {
             right: Right::Source(&right),
             epilogue: Epilogue::NONE,
         }
-        .compute(Output::existing(scores, rows, false));
+        .compute(Output::existing(scores, rows, accumulate));
     }
 
     /// output = left [T, T] · right [T, columns]

@@ -142,7 +142,7 @@ impl Grid {
                 let (start, stride) = self.rows(image, head, Projection::Value);
                 // SAFETY: each head of each image writes its own numbers.
                 let output = unsafe { output.with_rows(RowOffsets::Even { start, stride }) };
-                self.head().forward(self.parts(inputs, image, head), output);
+                self.head().forward(self.parts(inputs, image, head), None, output);
             });
         };
         // SAFETY: the heads of all images cover the whole output.
@@ -157,11 +157,12 @@ impl Grid {
         });
         each_head(self.images, self.heads, |image, head| {
             let grad = self.matrix(grad, image, head, Projection::Value);
-            self.head().backward(self.parts(inputs, image, head), grad, |part| {
+            let part = |part| {
                 let (start, stride) = self.rows(image, head, part);
                 // SAFETY: each head of each image writes its own numbers of each part.
                 unsafe { outputs[part as usize].with_rows(RowOffsets::Even { start, stride }) }
-            });
+            };
+            self.head().backward(self.parts(inputs, image, head), None, grad, part, |_| {});
         });
         // SAFETY: the heads of all images cover all three.
         gradients.map(|gradient| unsafe { gradient.assume_init() }.into_vec())

@@ -35,6 +35,8 @@ code_paths! {
     NT_XENT = "nt_xent", 1;
     /// With its gate, the hard sigmoid.
     HARD_SWISH = "hard_swish", 1;
+    /// Attention in windows, and the windows.
+    WINDOW_ATTENTION = "window_attention", 1;
 }
 
 /// In the recipe of every stage that runs a model, whether or not its architecture uses the operation. Code

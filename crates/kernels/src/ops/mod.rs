@@ -61,6 +61,8 @@ mod upsample;
 pub mod vector;
 #[cfg(target_arch = "x86_64")]
 mod vector_x86;
+mod window_attention;
+mod windows;
 
 pub use activation::activation;
 pub use activation_fn::Activation;
@@ -97,6 +99,8 @@ pub use spin_guard::SpinGuard;
 pub use stochastic_depth::stochastic_depth;
 pub use tokens::{first_token, tokens};
 pub use upsample::upsample_nearest;
+pub use window_attention::{biases_of_windows, window_attention};
+pub use windows::{WindowGrid, from_windows, merge_patches, windows};
 
 /// A window over an image: kernel, stride, and zero padding on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -137,7 +137,8 @@ impl ParameterTable {
     pub fn frozen(&self, description: &Description) -> Vec<TensorId> {
         let mut ids: Vec<TensorId> =
             self.rows.iter().filter(|row| !row.trainable).map(|row| row.id).collect();
-        ids.extend(description.constants().map(|(id, _)| id));
+        let constants = description.constants().filter(|(_, spec)| spec.is_in_all_files());
+        ids.extend(constants.map(|(id, _)| id));
         for (norm, mode) in description.norms.iter().zip(&self.last().norms) {
             if *mode == NormMode::Frozen {
                 ids.extend([norm.running_mean, norm.running_var, norm.batch_count]);

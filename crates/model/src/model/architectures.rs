@@ -4,7 +4,7 @@ use super::code_paths::POSITION_RESAMPLING;
 use super::network::ArchSpec;
 use super::{
     clip, convnext, dinov2, efficientnet, efficientnet_lite, efficientnet_v2, mobilenet_v2, mobilenet_v3,
-    regnet, resnet, siglip, vit, yolo11,
+    regnet, resnet, siglip, swin, vit, yolo11,
 };
 use crate::code_path::CodePath;
 use crate::pipeline::{Arch, Model, architectures};

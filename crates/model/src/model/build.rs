@@ -234,6 +234,7 @@ mod tests {
             (Arch::ConvNextTiny, 28_589_128, 182, 24),
             (Arch::ConvNextSmall, 50_223_688, 344, 42),
             (Arch::ConvNextBase, 88_591_464, 344, 42),
+            (Arch::SwinT, 28_288_354, 185, 18),
             (Arch::VitS16, 22_050_664, 152, 15),
             (Arch::VitB16, 86_567_656, 152, 15),
             // The encoders as published, without their text towers and the mask token; and a head for 1000 classes.
@@ -269,6 +270,7 @@ mod tests {
             Arch::MobileNetV3Small,
             Arch::EfficientNetV2S,
             Arch::RegNetY400Mf,
+            Arch::SwinT,
         ] {
             assert!(arch.takes_any_channels());
             let settings = pipeline::Model::of(arch);

@@ -18,6 +18,7 @@ code_paths! {
     MOBILENET_V3 = "mobilenet_v3", 1;
     EFFICIENTNET_V2 = "efficientnet_v2", 1;
     REGNET = "regnet", 1;
+    SWIN = "swin", 1;
     /// The statistics with which merged batch normalisation is put back.
     RESTORE_BATCH_NORM = "restore_batch_norm", 1;
 }

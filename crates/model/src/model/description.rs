@@ -53,6 +53,10 @@ pub enum Init {
     },
     /// 0, 1, 2, … in row-major order.
     Index,
+    /// For each pair of pixels of a square window with this side, the row of a table of biases by distance: i64.
+    RelativePositions {
+        window: usize,
+    },
 }
 
 /// One tensor of a state dict.
@@ -71,6 +75,12 @@ impl TensorSpec {
     /// The number of elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Whether the files of all libraries have it. timm's lack the relative positions in windows, which no computation
+    /// reads.
+    pub fn is_in_all_files(&self) -> bool {
+        !matches!(self.init, Init::RelativePositions { .. })
     }
 }
 
@@ -263,6 +273,7 @@ mod tests {
             (Arch::MobileNetV3Small, 45),
             (Arch::EfficientNetV2S, 33),
             (Arch::RegNetY400Mf, 45),
+            (Arch::SwinT, 64),
             (Arch::VitS16, 32),
             (Arch::DinoV2VitS14, 28),
             (Arch::Yolo11N, 64),

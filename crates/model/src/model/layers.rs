@@ -74,6 +74,16 @@ pub struct Attention {
     pub heads: usize,
 }
 
+/// Multi-head self-attention in windows, with a table of biases by distance, the layer for queries, keys and values, and
+/// the output projection.
+#[derive(Clone, Debug)]
+pub struct WindowAttention {
+    pub table: TensorId,
+    pub input: Dense,
+    pub output: Dense,
+    pub heads: usize,
+}
+
 /// Batch normalization over the channels of images, or over the columns of vectors.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {

@@ -34,6 +34,7 @@ mod restore_norms;
 mod rules;
 mod scope;
 mod siglip;
+mod swin;
 pub mod trace;
 mod vit;
 pub mod yolo11;

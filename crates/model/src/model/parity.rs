@@ -203,6 +203,7 @@ fn logits_are_pytorchs() {
         (Arch::MobileNetV3Small, "mobilenet_v3_small"),
         (Arch::EfficientNetV2S, "efficientnet_v2_s"),
         (Arch::RegNetY400Mf, "regnet_y_400mf"),
+        (Arch::SwinT, "swin_t"),
     ] {
         check_inference(arch, name, DType::F32);
     }
@@ -222,6 +223,7 @@ fn logits_are_pytorchs() {
     check_inference(Arch::MobileNetV3Small, "mobilenet_v3_small", DType::F64);
     check_inference(Arch::EfficientNetV2S, "efficientnet_v2_s", DType::F64);
     check_inference(Arch::RegNetY400Mf, "regnet_y_400mf", DType::F64);
+    check_inference(Arch::SwinT, "swin_t", DType::F64);
 }
 
 /// The names and shapes of all tensors, and how many numbers the parameters have.
@@ -249,6 +251,7 @@ fn tensors_are_those_of_the_published_state_dicts() {
         (Arch::MobileNetV3Small, "mobilenet_v3_small"),
         (Arch::EfficientNetV2S, "efficientnet_v2_s"),
         (Arch::RegNetY400Mf, "regnet_y_400mf"),
+        (Arch::SwinT, "swin_t"),
     ] {
         let (lines, _) = state_dict(arch);
         assert_eq!(lines, fixture(name).state_dict.unwrap());
@@ -343,6 +346,7 @@ fn a_training_step_is_pytorchs() {
         check_training(Arch::MobileNetV3Small, "mobilenet_v3_small", dtype);
         check_training(Arch::EfficientNetV2S, "efficientnet_v2_s", dtype);
         check_training(Arch::RegNetY400Mf, "regnet_y_400mf", dtype);
+        check_training(Arch::SwinT, "swin_t", dtype);
     }
 }
 
@@ -364,6 +368,7 @@ fn cuda_networks_are_pytorchs() {
         (Arch::MobileNetV3Small, "mobilenet_v3_small"),
         (Arch::EfficientNetV2S, "efficientnet_v2_s"),
         (Arch::RegNetY400Mf, "regnet_y_400mf"),
+        (Arch::SwinT, "swin_t"),
     ] {
         check_inference(arch, name, DType::F32);
         if !["resnet50", "dinov2_vits14"].contains(&name) {
@@ -381,6 +386,7 @@ fn a_frozen_prefix_has_the_bits_of_inference_and_gets_no_gradient() {
         Arch::DinoV2VitS14,
         Arch::MobileNetV3Small,
         Arch::EfficientNetV2S,
+        Arch::SwinT,
     ] {
         check_frozen_prefix(arch);
     }

@@ -249,6 +249,17 @@ impl Scope {
         self.declare_weight(name, inputs, outputs, Init::Uniform { bound: 1.0 / (inputs as f64).sqrt() })
     }
 
+    /// As [`Scope::linear_without_bias`], initialised by `init`.
+    pub fn linear_without_bias_by(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        init: Init,
+    ) -> Linear {
+        self.declare_weight(name, inputs, outputs, init)
+    }
+
     /// A linear layer without bias whose rows are class directions: normally distributed with about unit length,
     /// so that none is preferred.
     pub fn cosine_classifier(&mut self, name: &str, inputs: usize, outputs: usize) -> Linear {

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::description::TensorId;
 use crate::autograd::Value;
-use crate::ops::{Activation, Window};
+use crate::ops::{Activation, Window, WindowGrid};
 
 /// What a model computes for an image.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +59,7 @@ pub enum TracedOperation {
     /// activation(dense(x) + residual) of every pixel or token; the residual may be missing.
     Pointwise {
         weight: TensorId,
-        bias: TensorId,
+        bias: Option<TensorId>,
         activation: Activation,
     },
     LayerNorm {
@@ -69,6 +69,18 @@ pub enum TracedOperation {
     },
     /// Self-attention of x [N, T, 3 · C], which has queries, keys and values.
     Attention {
+        heads: usize,
+    },
+    /// The windows of maps.
+    Windows(WindowGrid),
+    /// Maps of their windows.
+    FromWindows(WindowGrid),
+    /// 2×2 pixels as one.
+    MergePatches,
+    /// Self-attention of x [N · windows, T, 3 · C] with biases of this table.
+    WindowAttention {
+        table: TensorId,
+        grid: WindowGrid,
         heads: usize,
     },
     /// Attention of queries, keys and values [N, H, W, C].

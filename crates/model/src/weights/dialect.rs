@@ -53,6 +53,11 @@ impl Dialect {
             Self::Timm => timm::shape(spec),
         }
     }
+
+    /// Whether files of this dialect have the tensor.
+    pub(super) fn keeps(self, spec: &TensorSpec) -> bool {
+        self == Self::Own || spec.is_in_all_files()
+    }
 }
 
 /// Maps the names of a file to those of the model.

@@ -18,12 +18,27 @@ pub fn initialize(spec: &TensorSpec, seed: u64) -> Result<Tensor> {
         Init::Ones => vec![1.0; spec.elements()],
         Init::Constant { value } => vec![value as f32; spec.elements()],
         Init::Index => (0..spec.elements()).map(|place| place as f32).collect(),
+        Init::RelativePositions { window } => {
+            let rows = relative_positions(window);
+            return Ok(Tensor::from_vec(rows, spec.shape.as_slice(), &Device::Cpu)?);
+        }
         Init::Normal { std } => (0..spec.elements()).map(|_| (std * stream.normal()) as f32).collect(),
         Init::Uniform { bound } => {
             (0..spec.elements()).map(|_| (bound * (2.0 * stream.uniform_f64() - 1.0)) as f32).collect()
         }
     };
     Ok(Tensor::from_vec(numbers, spec.shape.as_slice(), &Device::Cpu)?)
+}
+
+/// The rows of distances, which are from `1 − window` to `window − 1` down and across, line by line.
+fn relative_positions(window: usize) -> Vec<i64> {
+    let (count, width) = (window * window, 2 * window - 1);
+    let row = |query: usize, key: usize| {
+        let down = query / window + window - 1 - key / window;
+        let across = query % window + window - 1 - key % window;
+        (down * width + across) as i64
+    };
+    (0..count * count).map(|pair| row(pair / count, pair % count)).collect()
 }
 
 /// A new tensor for each tensor of a description.

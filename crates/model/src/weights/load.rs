@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::class_rows::{ClassMapping, rows};
+use super::data_type::DataType;
 use super::first_conv::{adapted, differs_in_channels, first_conv};
 use super::fused::{self, FusedNorm};
 use super::unmatched::Unmatched;
 use super::weights_file::TensorEntry;
 use super::{LoadRules, WeightsFile, initialize};
 use crate::error::{Error, Result};
-use crate::model::{Description, StateDict, TensorId, TensorRole, TensorSpec};
+use crate::model::{Description, Init, StateDict, TensorId, TensorRole, TensorSpec};
 use crate::sanitize;
 
 /// Where a tensor's values come from.
@@ -59,32 +60,29 @@ pub fn load(
             let count = source.count(&spec.name).map_err(|what| source.file_error(&spec.name, &what))?;
             Ok(Tensor::full(count, spec.shape.as_slice(), &Device::Cpu)?)
         }
-        _ => {
-            let tensor = finite(source, &spec.name)?;
-            if spec.role == TensorRole::Constant {
-                require_constant(spec, &tensor, source)?;
-            }
-            Ok(tensor)
-        }
+        _ if spec.role == TensorRole::Constant => constant(spec, source),
+        _ => finite(source, &spec.name),
     };
     let tensors = description.tensors.par_iter().enumerate().map(read).collect::<Result<_>>()?;
     Ok(StateDict { tensors })
 }
 
-/// The computation always uses these numbers, so a file with others is of another network.
-fn require_constant(spec: &TensorSpec, found: &Tensor, source: &WeightsFile) -> Result<()> {
-    let numbers = |tensor: &Tensor| -> Result<Vec<f32>> { Ok(tensor.flatten_all()?.to_vec1()?) };
-    if numbers(found)? == numbers(&initialize(spec, 0)?)? {
-        return Ok(());
+/// The numbers that the architecture fixes. The computation always uses these, so a file with others is of another network.
+fn constant(spec: &TensorSpec, source: &WeightsFile) -> Result<Tensor> {
+    let numbers =
+        |tensor: &Tensor| -> Result<Vec<f64>> { Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?) };
+    let expected = initialize(spec, 0)?;
+    if numbers(&source.tensor(&spec.name)?)? == numbers(&expected)? {
+        return Ok(expected);
     }
-    let (name, file, last) = (source.written(&spec.name), source.path().display(), spec.elements() - 1);
-    Err(Error::usage(format!(
-        "tensor `{name}` of `{file}` is not 0, 1, …, {last}, as in every published file"
+    let (name, file) = (source.written(&spec.name), source.path().display());
+    let what = match spec.init {
+        Init::RelativePositions { .. } => "does not have the relative positions of a window".to_owned(),
+        _ => format!("is not 0, 1, …, {}", spec.elements() - 1),
+    };
+    Err(Error::usage(format!("tensor `{name}` of `{file}` {what}, as in every published file")).hint(
+        format!("the file is of another network; to ignore the tensor, add `reinit = [\"{}\"]`", spec.name),
     ))
-    .hint(format!(
-        "the file is of another network; to ignore the tensor, add `reinit = [\"{}\"]`",
-        spec.name
-    )))
 }
 
 /// Reads floats.
@@ -229,7 +227,8 @@ fn wrong_type(spec: &TensorSpec, source: &WeightsFile) -> Option<String> {
         TensorRole::BatchCount => source.count(&spec.name).err(),
         _ => {
             let dtype = &source.entries()[&spec.name].dtype;
-            (!dtype.is_float()).then(|| format!("holds {dtype} numbers, but floats are expected"))
+            let fits = dtype.is_float() || spec.role == TensorRole::Constant && *dtype == DataType::I64;
+            (!fits).then(|| format!("holds {dtype} numbers, but floats are expected"))
         }
     }
 }

@@ -28,7 +28,8 @@ pub fn save(
     let names = dialect.names(description);
     let recorded = dialect.record().map(|dialect| (RECORD.to_owned(), dialect.to_owned()));
     let metadata: BTreeMap<String, String> = metadata.clone().into_iter().chain(recorded).collect();
-    let mut order: Vec<usize> = (0..state.tensors.len()).collect();
+    let kept = |id: &usize| dialect.keeps(&description.tensors[*id]);
+    let mut order: Vec<usize> = (0..state.tensors.len()).filter(kept).collect();
     order.sort_by_key(|&id| state.tensors[id].dtype() != DType::I64);
     let mut header = Map::new();
     if !metadata.is_empty() {

@@ -20,6 +20,7 @@ pub(super) fn names(description: &Description) -> Option<Vec<String>> {
         "efficientnet_lite0" => |path| of_module(path, efficientnet_lite),
         "convnext_tiny" | "convnext_small" | "convnext_base" => convnext,
         "vit_s_16" | "vit_b_16" => vision_transformer,
+        "swin_t" => swin,
         name if name.starts_with("regnet_y_") => |path| of_module(path, regnet),
         _ => return None,
     };
@@ -243,6 +244,32 @@ fn regnet(path: &[&str]) -> Option<String> {
         _ => return None,
     };
     Some(part)
+}
+
+fn swin(path: &[&str]) -> Option<String> {
+    let name = match path {
+        ["features", "0", "0", leaf] => format!("patch_embed.proj.{leaf}"),
+        ["features", "0", "2", leaf] => format!("patch_embed.norm.{leaf}"),
+        ["head", leaf] => format!("head.fc.{leaf}"),
+        // A merging layer has an even number, and the blocks above it the next.
+        ["features", stage, rest @ ..] => {
+            let stage = index(stage)?;
+            match (stage % 2, rest) {
+                (0, [part, leaf]) => format!("layers.{}.downsample.{part}.{leaf}", stage / 2),
+                (1, [place, rest @ ..]) => {
+                    let part = match rest {
+                        ["mlp", "0", leaf] => format!("mlp.fc1.{leaf}"),
+                        ["mlp", "3", leaf] => format!("mlp.fc2.{leaf}"),
+                        rest => rest.join("."),
+                    };
+                    format!("layers.{}.blocks.{place}.{part}", stage / 2)
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(name)
 }
 
 fn index(text: &str) -> Option<usize> {

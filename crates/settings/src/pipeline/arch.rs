@@ -35,6 +35,8 @@ macro_rules! architectures {
             ConvNextTiny = "convnext_tiny", convnext::TINY, { any_channels: true, stochastic_depth: true };
             ConvNextSmall = "convnext_small", convnext::SMALL, { any_channels: true, stochastic_depth: true };
             ConvNextBase = "convnext_base", convnext::BASE, { any_channels: true, stochastic_depth: true };
+            SwinT = "swin_t", swin::TINY,
+                { any_channels: true, stochastic_depth: true, image_sizes: MultipleOf(32) };
             VitS16 = "vit_s_16", vit::SMALL_16, { positions: Sized, image_sizes: MultipleOf(16) };
             VitB16 = "vit_b_16", vit::BASE_16, { positions: Sized, image_sizes: MultipleOf(16) };
             DinoV2VitS14 = "dinov2_vits14", dinov2::SMALL_14,

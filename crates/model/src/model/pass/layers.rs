@@ -6,9 +6,9 @@ use super::{Pass, get_or_make};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::model::TensorId;
-use crate::model::layers::{Attention, Dense, LayerNorm, Linear};
+use crate::model::layers::{Attention, Dense, LayerNorm, Linear, WindowAttention};
 use crate::model::trace::TracedOperation;
-use crate::ops::{self, Activation, FoldedConv, Window};
+use crate::ops::{self, Activation, FoldedConv, Window, WindowGrid};
 
 impl Pass<'_> {
     pub(in crate::model) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
@@ -46,7 +46,30 @@ impl Pass<'_> {
         activation: Activation,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        let (weight, bias) = (self.parameter(dense.weight), self.parameter(dense.bias));
+        self.dense(dense.weight, Some(dense.bias), x, activation, residual)
+    }
+
+    /// As [`Pass::pointwise`], a product alone.
+    pub(in crate::model) fn pointwise_without_bias(&mut self, weight: TensorId, x: &Value) -> Result<Value> {
+        self.dense(weight, None, x, Activation::None, None)
+    }
+
+    fn dense(
+        &mut self,
+        weight_id: TensorId,
+        bias_id: Option<TensorId>,
+        x: &Value,
+        activation: Activation,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let weight = self.parameter(weight_id);
+        let bias = match bias_id {
+            Some(bias) => self.parameter(bias),
+            None => {
+                let (outputs, like) = (weight.tensor().dim(0)?, weight.tensor());
+                Value::constant(Tensor::zeros(outputs, like.dtype(), like.device())?)
+            }
+        };
         let (rows, inputs) = x.tensor().flatten_to(candle_core::D::Minus2)?.dims2()?;
         self.count(&weight, x, rows / x.tensor().dim(0)?.max(1));
         let constant = [x, &weight, &bias].iter().all(|value| value.is_constant());
@@ -61,7 +84,7 @@ impl Pass<'_> {
             let weight = weight.tensor().reshape((outputs, inputs, 1, 1))?;
             FoldedConv::new(&weight, None, Some(bias.tensor()), window, 1)
         };
-        let folded = get_or_make(&mut self.folded, (dense.weight, window.padding), fold)?;
+        let folded = get_or_make(&mut self.folded, (weight_id, window.padding), fold)?;
         let line = |tensor: &Tensor, width: usize| tensor.reshape((1, 1, rows, width));
         let added = residual.map(|residual| line(residual.tensor(), outputs)).transpose()?;
         let y = folded.forward(&line(x.tensor(), inputs)?, activation, added.as_ref())?;
@@ -69,7 +92,7 @@ impl Pass<'_> {
         shape.pop();
         shape.push(outputs);
         let y = Value::constant(y.reshape(shape)?);
-        let Dense { weight, bias } = *dense;
+        let (weight, bias) = (weight_id, bias_id);
         let reads: Vec<&Value> = [x].into_iter().chain(residual).collect();
         self.record(|| TracedOperation::Pointwise { weight, bias, activation }, &reads, &[&y]);
         Ok(y)
@@ -92,6 +115,38 @@ impl Pass<'_> {
         self.multiply_adds += (products * if x.is_constant() { 1 } else { 3 }) as u64;
         let y = ops::attention(&mut self.tape, &x, attention.heads)?;
         self.record(|| TracedOperation::Attention { heads: attention.heads }, &[&x], &[&y]);
+        Ok(y)
+    }
+
+    /// The output of self-attention in windows of a map, projected: [N, H, W, C].
+    pub(in crate::model) fn window_attention(
+        &mut self,
+        attention: &WindowAttention,
+        x: &Value,
+        grid: WindowGrid,
+    ) -> Result<Value> {
+        let WindowAttention { table, input, output, heads } = attention;
+        let cut = ops::windows(&mut self.tape, x, grid)?;
+        self.record(|| TracedOperation::Windows(grid), &[x], &[&cut]);
+        let cut = self.pointwise(input, &cut, Activation::None, None)?;
+        let (windows, tokens, width) = cut.tensor().dims3()?;
+        // As in `attention`, in each window.
+        let products = windows * 2 * tokens * tokens * width / 3;
+        self.multiply_adds += (products * if cut.is_constant() { 1 } else { 3 }) as u64;
+        let biases = self.parameter(*table);
+        let y = ops::window_attention(&mut self.tape, &cut, &biases, grid, *heads)?;
+        let operation = || TracedOperation::WindowAttention { table: *table, grid, heads: *heads };
+        self.record(operation, &[&cut], &[&y]);
+        let y = self.pointwise(output, &y, Activation::None, None)?;
+        let map = ops::from_windows(&mut self.tape, &y, grid)?;
+        self.record(|| TracedOperation::FromWindows(grid), &[&y], &[&map]);
+        Ok(map)
+    }
+
+    /// Each 2×2 pixels as one with all their channels.
+    pub(in crate::model) fn merge_patches(&mut self, x: &Value) -> Result<Value> {
+        let y = ops::merge_patches(&mut self.tape, x)?;
+        self.record(|| TracedOperation::MergePatches, &[x], &[&y]);
         Ok(y)
     }
 
