@@ -140,7 +140,6 @@ fn settings() -> gif::DecodeOptions {
     let mut settings = gif::DecodeOptions::new();
     // The memory of pixels is compared with the file before it is allocated.
     settings.set_memory_limit(NonZeroU64::new(MAX_PIXELS).map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes));
-    settings.allow_unknown_blocks(true);
     settings
 }
 

@@ -152,15 +152,16 @@ fn what_is_not_read_is_refused_by_its_name() {
         (&[(262, 2)], "the TIFF data is damaged: it has 1 channels, too few for RGB"),
         (&[(262, 3)], "the TIFF data is damaged: it does not say the colours of its palette"),
         (&[(259, 5)], "the TIFF data is damaged: its LZW data is corrupt or too short"),
+        // The version of DNG, and a first picture that is a smaller copy of another.
+        (&[(50706, 0x0104)], "it is a camera raw file; convert it, for example with `darktable-cli"),
+        (&[(254, 1)], "it is a camera raw file; convert it"),
         (&[(259, 8)], "the TIFF data is damaged: its compressed data is corrupt or too short"),
     ] {
         let cause = decode(&made(&fields(others), &pixels)).unwrap_err();
         assert!(cause.starts_with(expected), "{others:?}: {cause}");
     }
-    assert_eq!(
-        decode(b"II+\0\x08\0\0\0").unwrap_err(),
-        "it is a BigTIFF file, none of JPEG, PNG, WebP, BMP and TIFF"
-    );
+    let cause = decode(b"II+\0\x08\0\0\0").unwrap_err();
+    assert!(cause.starts_with("it is a BigTIFF file, none of JPEG, PNG"), "{cause}");
 }
 
 #[test]

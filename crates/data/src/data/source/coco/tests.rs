@@ -145,7 +145,7 @@ fn every_mistake_is_told() {
     `train.json`: `../../z.png` is outside of `photos` (set `root` to the folder that contains all images)
     ---
     a.png -> a.xyz
-    `train.json`: `a.xyz` is not a .jpg, .jpeg, .png, .webp, .bmp, .tif or .tiff file
+    `train.json`: `a.xyz` is not a .jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .pnm, .ppm, .pgm or .pbm file
     ---
     "name": "tram" -> "name": "car"
     `train.json`: the categories 7 and 90 are both named `car` (give them different names, or merge them)

@@ -113,7 +113,7 @@ fn every_mistake_is_at_its_line() {
         (
             "path,kind\ncat/1,cat\n",
             "",
-            "line 2: `cat/1` is not a .jpg, .jpeg, .png, .webp, .bmp, .tif or .tiff file",
+            "line 2: `cat/1` is not a .jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .pnm, .ppm, .pgm or .pbm file",
         ),
         ("path,kind\ncat/1.jpg,cat\ncat/a,b.jpg,cat\n", "", "line 3: 3 fields, but the first line names 2"),
         ("path,kind\n\"cat/1.jpg,cat\ncat/2.png,cat\n", "", "line 2: a quoted field continues"),

@@ -240,7 +240,7 @@ fn lists_name_images_in_any_form() {
     );
     insta::assert_snapshot!(told(&scene, ""), @r"
     `./lists/val.txt`, line 3: `../x.png` is outside of `.` (set `root` to the folder that contains all images)
-    `./lists/val.txt`, line 4: `images/val/b.xyz` is not a .jpg, .jpeg, .png, .webp, .bmp, .tif or .tiff file
+    `./lists/val.txt`, line 4: `images/val/b.xyz` is not a .jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .pnm, .ppm, .pgm or .pbm file
     `images/train/a.png` is in the training split and in the validation split (an image that was trained on cannot measure the model: name it in one split)
     `./lists/val.txt`, line 2: `images/val/c.png` is not in `.` (set `root` to the folder that the paths are relative to, or restore the images)
     ");
