@@ -144,7 +144,7 @@ struct ImageSource {
     /// The split to evaluate on.
     evaluated: &'static str,
     /// Whether an image has any number of labels.
-    is_multi_label: bool,
+    has_several_labels: bool,
 }
 
 /// The starter pipeline for these arguments.
@@ -186,13 +186,13 @@ fn fill(args: &Args, weights: Option<&GivenWeights>) -> Result<String> {
         Some(given) => given.setting(&args.dir)?,
         None => format!("weights/{}.safetensors", arch.name()),
     };
-    let monitor = if images.is_multi_label { LABELS } else { CLASSES };
+    let monitor = if images.has_several_labels { LABELS } else { CLASSES };
     let stages = stages.replace("BATCH_NORM\n", if has_batch_norm { BATCH_NORM } else { "" });
     let template = TEMPLATE.replace("STAGES", stages.trim_end()).replace("MONITOR", monitor);
     Ok(written::filled(
         &template,
         &[
-            ("DATA", &written::text(&lines)),
+            ("DATA", &written::text(&lines, 0)),
             ("ARCH", &arch_line(&choice)),
             ("\"NAME\"", &quoted(&name(&args.dir))),
             ("\"FILE\"", &quoted(&file)),
@@ -220,7 +220,7 @@ fn refuse_options_of_tables(args: &Args, table: Option<&Path>) -> Result<()> {
 
 /// `arch = "resnet50"`, with the reason.
 fn arch_line<T>(choice: &weights::Choice<T>) -> String {
-    written::text(&[Line::new("arch", &choice.arch.name().into(), &*choice.why)])
+    written::text(&[Line::new("arch", &choice.arch.name().into(), &*choice.why)], 0)
 }
 
 /// The starter pipeline for images with boxes.

@@ -298,7 +298,7 @@ fn tables_get_a_starter_with_their_columns() {
         "file         = \"../birds/classes.csv\"",
         "root         = \"../birds/photos\"",
         "path_column  = \"file\"",
-        "class_column = \"species\"                 # 2 classes",
+        "class_column = \"species\"                  # 2 classes",
         "split        = { seed = 0, test = 0.1, validation = 0.2 }",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");
@@ -345,7 +345,7 @@ fn tables_get_a_starter_with_their_columns() {
 fn a_table_that_cannot_be_read_says_what_was_seen() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    pictures(path, ["1.png".to_owned(), "2.png".to_owned()].into_iter());
+    pictures(path, (1..5).map(|number| format!("{number}.png")));
     let said = |text: &str, more: &[&str]| {
         fs::write(path.join("t.csv"), text).unwrap();
         refused(path, &[&["--data", "t.csv"], more].concat())
@@ -376,7 +376,7 @@ fn a_table_that_cannot_be_read_says_what_was_seen() {
         ("path;class\n1.png;x\n", "the 2 columns of `t.csv` are separated by \";\"", "by commas"),
         ("path,class\n", "has no rows below its first line", "one row per image"),
         (
-            "path,class,split\n1.png,x,train\n2.png,y,test\n",
+            "path,class,split\n1.png,x,train\n2.png,y,train\n3.png,x,test\n4.png,y,test\n",
             "no row of `t.csv` has `validation`",
             "`@best` needs",
         ),
@@ -430,7 +430,9 @@ fn the_architecture_is_the_one_that_the_weights_fit() {
             "{text}"
         );
     }
-    fs::write(path.join("other.safetensors"), b"\x02\0\0\0\0\0\0\0{}").unwrap();
+    let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    fs::write(path.join("other.safetensors"), file).unwrap();
     let text = refused(path, &["--data", "photos", "--weights", "other.safetensors"]);
     assert!(text.contains("`other.safetensors` fits none of the") && text.contains("--arch NAME"), "{text}");
     let text = starter(path, "given", &["--arch", "resnet34", "--weights", "model.pth", "--data", "photos"]);

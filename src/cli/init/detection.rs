@@ -67,7 +67,7 @@ fn lines(settings: &Settings) -> String {
     };
     let order = ["format", "file", "root", "first_pixel", "split"];
     let line = |key: &&'static str| Some(Line::new(key, settings.get(*key)?, why(key)));
-    text(&order.iter().filter_map(line).collect::<Vec<_>>())
+    text(&order.iter().filter_map(line).collect::<Vec<_>>(), "image_size".len())
 }
 
 impl Layout {

@@ -16,7 +16,7 @@ use super::written::{Line, relative};
 /// How many kinds of files and how many tables an error lists.
 const SHOWN: usize = 5;
 
-/// The images of `data`, or those that will be in the folder `data` beside the file.
+/// The images of `data`, or those that will be in the folder `data` next to the file.
 ///
 /// # Errors
 /// `validate` refuses these folders with any split.
@@ -36,7 +36,7 @@ pub fn find(data: Option<&Path>, dir: &Path) -> Result<ImageSource> {
         ],
         split: Line::of_toml("split", split, why),
         evaluated,
-        is_multi_label: false,
+        has_several_labels: false,
     })
 }
 

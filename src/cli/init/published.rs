@@ -1,4 +1,4 @@
-//! What timm's `config.json` beside the weights says of the images that they were trained with.
+//! What timm's `config.json` next to the weights says of the images that they were trained with.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// The file beside the weights. Files of other programs have the same name and say nothing here.
+    /// The file next to the weights. Files of other programs have the same name and say nothing here.
     ///
     /// # Errors
     /// A file of timm that is damaged, or has values that cannot be.

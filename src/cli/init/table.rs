@@ -159,7 +159,7 @@ fn subfolders(folder: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// The tables of validation and test, beside one whose name says `train`.
+/// The tables of validation and test, next to one whose name says `train`.
 fn other_tables(table: &Table, columns: &Columns) -> [Option<PathBuf>; 2] {
     let name = table.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let needed = columns.needed();
@@ -290,6 +290,6 @@ fn written(
         lines,
         split: Line::of_toml("split", split, why),
         evaluated: if dataset.split(Split::Test).is_empty() { "validation" } else { "test" },
-        is_multi_label: matches!(columns.shown, Shown::Labels(..) | Shown::Flags(_)),
+        has_several_labels: matches!(columns.shown, Shown::Labels(..) | Shown::Flags(_)),
     })
 }

@@ -39,9 +39,9 @@ impl Line {
     }
 }
 
-/// The lines of a table, with equal signs below each other.
-pub fn text(lines: &[Line]) -> String {
-    let width = lines.iter().map(|line| line.key.len()).max().unwrap_or(0);
+/// The lines of a table, with equal signs below each other, after keys of at least that width.
+pub fn text(lines: &[Line], least: usize) -> String {
+    let width = lines.iter().map(|line| line.key.len()).fold(least, usize::max);
     lines.iter().map(|line| line.text(width)).collect::<Vec<_>>().join("\n")
 }
 
