@@ -484,6 +484,23 @@ fn image_settings_are_those_of_timms_config_beside_the_weights() {
     );
 }
 
+/// The published weights of EfficientNet-Lite have statistics of their own, as do encoders.
+#[test]
+fn the_statistics_are_those_of_the_architectures_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arch, normalize) in [
+        ("efficientnet_lite0", "efficientnet_lite"),
+        ("clip_vit_b32", "clip"),
+        ("siglip_base_patch16_224", "inception"),
+        ("resnet50", "imagenet"),
+    ] {
+        let (code, text) = defrost(folder.path(), &["init", arch, "--arch", arch]);
+        assert_eq!(code, 0, "{text}");
+        let text = fs::read_to_string(folder.path().join(arch).join("pipeline.toml")).unwrap();
+        assert!(text.contains(&format!("normalize  = \"{normalize}\"")), "{text}");
+    }
+}
+
 /// A word of the template in a path is not taken for one.
 #[test]
 fn names_like_words_of_the_template_stay() {

@@ -104,11 +104,14 @@ impl Published {
                 lines.push(Line::new("resize", &(resize as usize).into(), why));
             }
         }
+        let usual = "as in pretraining of the weights";
         let (normalize, why) = match &self.normalize {
-            Some(normalize) => (normalize.clone(), "its `mean` and `std`"),
-            None => (arch.normalize(), "as in pretraining of the weights"),
+            Some(normalize) => (named(normalize), "its `mean` and `std`"),
+            // Those of the published checkpoint, which a data set without `normalize` does not use.
+            None if arch == Arch::EfficientNetLite0 => ("efficientnet_lite".into(), usual),
+            None => (named(&arch.normalize()), usual),
         };
-        lines.push(Line::new("normalize", &named(&normalize), why));
+        lines.push(Line::new("normalize", &normalize, why));
         lines
     }
 
