@@ -214,10 +214,10 @@ fn images_with_boxes_get_a_starter_for_detection() {
     fs::create_dir(path.join("weights")).unwrap();
     detectors(&path.join("weights"));
     for (data, name, expected) in [
-        ("squares", "a", "format     = \"yolo\"\nfile       = \"../squares/data.yaml\"\nimage_size"),
+        ("squares", "a", "file       = \"../squares/data.yaml\"\nimage_size"),
         ("squares/data.yaml", "b", "file       = \"../squares/data.yaml\""),
-        ("voc", "c", "format     = \"voc\"\nroot       = \"../voc\"\nsplit      = { seed = 0, test = 0.1,"),
-        ("coco/all.json", "d", "format     = \"coco\"\nfile       = \"../coco/all.json\"\nsplit      = { "),
+        ("voc", "c", "root       = \"../voc\"\nsplit      = { seed = 0, test = 0.1,"),
+        ("coco/all.json", "d", "file       = \"../coco/all.json\"\nsplit      = { "),
     ] {
         let weights = ["--weights", "weights/yolo11n.safetensors"];
         let (code, text) = defrost(path, &[&["init", name, "--data", data][..], &weights].concat());

@@ -135,7 +135,14 @@ fn shown_column(table: &Table, candidates: &[&String]) -> Result<Shown> {
         Some(separator) => Shown::Labels(column.clone(), separator),
         None => Shown::Class(column.clone()),
     };
-    if let Some(column) = table.known(candidates, &CLASSES) {
+    // Classes repeat; numbers, names and descriptions do not.
+    let repeats = |column: &&&String| {
+        let count = table.distinct(column).len();
+        count > 1 && 2 * count <= table.rows.len()
+    };
+    let repeating: Vec<&String> = candidates.iter().filter(repeats).copied().collect();
+    let named = table.known(&repeating, &CLASSES);
+    if let Some(column) = named.or_else(|| table.known(candidates, &["class", "label", "labels"])) {
         return Ok(of_column(column));
     }
     if let Some(column) = table.known(candidates, &["tags", "label_list", "attributes"]) {
@@ -149,20 +156,14 @@ fn shown_column(table: &Table, candidates: &[&String]) -> Result<Shown> {
     if flags.len() > 1 {
         return Ok(Shown::Flags(flags));
     }
-    // Classes repeat; numbers and descriptions do not.
-    let repeats = |column: &&&String| {
-        let count = table.distinct(column).len();
-        count > 1 && 2 * count <= table.rows.len()
-    };
-    let found: Vec<&String> = candidates.iter().filter(repeats).copied().collect();
-    match found[..] {
+    match repeating[..] {
         [only] => Ok(of_column(only)),
         [] => Err(table
             .error("no column has classes".to_owned())
             .hint("give the column with `--class-column NAME`, or `--labels-column NAME` for several labels per image")),
         _ => {
             let count = |column: &&String| format!("`{column}` ({} values)", table.distinct(column).len());
-            let found: Vec<String> = found.iter().map(count).collect();
+            let found: Vec<String> = repeating.iter().map(count).collect();
             Err(table
                 .error("several columns may have the classes".to_owned())
                 .hint(format!("give one with `--class-column NAME`: {}", found.join(", "))))
