@@ -49,6 +49,16 @@ fn labels_are_learnt_measured_and_told_each_by_itself() {
     assert!(test["map"].as_f64().unwrap() > 0.8, "{test}");
     assert!(test["accuracy"].as_f64().unwrap() <= test["micro_f1"].as_f64().unwrap() + 1e-9, "{test}");
 
+    // Pictures of mistakes, if there are any, and of the hits, with maps beside them.
+    let wrong = test["accuracy"].as_f64().unwrap() < 1.0;
+    for (file, exists) in [("surest_mistakes.jpg", wrong), ("least_sure_hits.jpg", true)] {
+        let path = run.directory.join(format!("stages/test/{file}"));
+        assert_eq!(path.exists(), exists, "{file}");
+        if exists {
+            assert!(image::open(&path).unwrap().width() >= 2 * (2 * 216 + 2), "{file}");
+        }
+    }
+
     // The best epoch has the highest mean average precision; the first of equals.
     let history = run.read("stages/frozen/history.csv");
     let mut rows = csv::Reader::from_reader(history.as_bytes());

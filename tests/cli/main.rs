@@ -33,6 +33,7 @@ mod list;
 mod listed;
 mod lr_find;
 mod matrix;
+mod mistakes;
 mod params;
 mod plan;
 mod predict;

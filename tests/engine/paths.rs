@@ -202,6 +202,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (report::code_paths::BOX_PICTURES, box_pictures),
     (report::code_paths::ERROR_PICTURES, error_pictures),
     (report::code_paths::PROBABILITY_PICTURES, probability_pictures),
+    (report::code_paths::MISTAKE_PICTURES, mistake_pictures),
     (report::code_paths::TEXT_CELLS, || {
         let names = ["ant", "-1", "=1", "+a", "@b", "'=1", "\tc"].map(defrost::csv_cells::text);
         Digest::of(names.join("|").as_bytes()).to_string()
@@ -1373,6 +1374,29 @@ fn probability_pictures() -> String {
     hasher.update(report::reliability_csv(&predicted, Some(&calibrated)).as_bytes());
     let row = ("=car".to_owned(), Some(0.25), [0.5; 4], [0.75; 4]);
     hasher.update(report::thresholds_csv(std::iter::once(row)).as_bytes());
+    hasher.finish().to_string()
+}
+
+fn mistake_pictures() -> String {
+    let numbers = |name: &str| numbers(name, 3 * 2 * 5).into_iter().map(f64::from).collect::<Vec<_>>();
+    let map = model::SaliencyMap::new([3, 2], &numbers("features"), &numbers("gradient"));
+    let image = |size: [u32; 2], saliency| {
+        let pixels = (0..size[0] * size[1] * 3).map(|place| (place % 251) as u8).collect();
+        report::ExplainedImage {
+            image: report::rgb_image(size, pixels).unwrap(),
+            saliency,
+            caption: "green → loggerhead 97.0 %".to_owned(),
+            name: "a folder of images/0001.jpg".to_owned(),
+        }
+    };
+    let bits: Vec<u64> = map.values.iter().map(|value| value.to_bits()).collect();
+    let mut hasher = Hasher::default();
+    hasher.update(format!("{bits:?}").as_bytes());
+    let explained = [[48, 64], [300, 260]].map(|size| image(size, Some(map.clone())));
+    for images in [&explained[..], &[image([64, 64], None)]] {
+        let sheet = report::explained_sheet("title", images).unwrap();
+        hasher.update(&report::jpeg(&sheet).unwrap());
+    }
     hasher.finish().to_string()
 }
 

@@ -9,6 +9,7 @@ use super::batch_source::{self, BatchInputs};
 use super::class_coverage;
 use super::examples::ExampleImages;
 use super::frozen_backbone::INFERENCE_BATCH;
+use super::image_sheets::ImageSheets;
 use super::recipe::{
     EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, SubsetRecipe,
     engine,
@@ -23,8 +24,8 @@ use crate::ops;
 use crate::pipeline::Broken;
 use crate::report::code_paths::PICTURES;
 use crate::task::{
-    EvaluatedImages, Evaluation, Evaluator, Fits, MeasuredImages, RecognitionSpec, Task, TaskFile,
-    TaskVisitor,
+    EvaluatedImages, Evaluation, Evaluator, Fits, ImageSheet, MeasuredImages, RecognitionSpec, Task,
+    TaskFile, TaskVisitor,
 };
 use crate::train::TrainBatch;
 
@@ -217,7 +218,7 @@ impl EvaluateStage {
     /// Writes the result for the readable images.
     fn publish(
         &self,
-        dataset: &Dataset,
+        dataset: &Arc<Dataset>,
         seen: &BTreeSet<usize>,
         evaluator: Box<dyn Evaluator>,
         context: &StageContext,
@@ -234,9 +235,28 @@ impl EvaluateStage {
         class_coverage::require_classes_or_warn(&self.preprocess, dataset, &parts, is_broken, context)?;
         context.list_broken(dataset, &self.preprocess, broken.iter().copied())?;
         context.interrupt.check()?;
-        let Evaluation { mut document, files } = evaluator.finish(context.stage)?;
+        let Evaluation { mut document, files, sheets } = evaluator.finish(context.stage)?;
         document["broken_images"] = json!(broken.len());
         context.write("metrics.json", pretty(&document))?;
+        context.write_all(&files)?;
+        self.draw(dataset, &sheets, context)
+    }
+
+    /// Draws images of the result. The predictions of one model are explained, those of several together are not.
+    fn draw(&self, dataset: &Arc<Dataset>, sheets: &[ImageSheet], context: &StageContext) -> Result<()> {
+        if sheets.is_empty() {
+            return Ok(());
+        }
+        let model = match &self.members[..] {
+            [member] => {
+                let model = member.model_spec.build();
+                let state = context.load_model(0, &model.description)?;
+                Some((model, state))
+            }
+            _ => None,
+        };
+        let drawn = ImageSheets { dataset, preprocess: &self.preprocess, context, model };
+        let files = sheets.iter().map(|sheet| drawn.file(sheet)).collect::<Result<Vec<_>>>()?;
         context.write_all(&files)
     }
 }

@@ -12,6 +12,7 @@ mod examples;
 mod feature_cache_status;
 mod features;
 mod frozen_backbone;
+mod image_sheets;
 mod init_weights;
 mod inputs;
 mod load_weights;

@@ -146,6 +146,17 @@ impl Model {
         })
     }
 
+    /// The outputs of images, in one pass of its own kind, whatever the device.
+    pub(super) fn run(&self, pass: &mut Pass, images: Activations) -> Result<Outputs> {
+        let outputs = self.layers(0..self.description.layers.len(), pass, images)?;
+        Outputs::new(self.description.outputs, outputs)
+    }
+
+    /// Whether another library computes it.
+    pub(super) fn is_opaque(&self) -> bool {
+        self.network.is_opaque()
+    }
+
     /// Whether [`Model::embed`] has a result.
     pub fn embeds(&self) -> bool {
         self.head.embeds()

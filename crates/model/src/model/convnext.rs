@@ -161,7 +161,7 @@ impl Network for ConvNeXt {
         }
         if let Some(part) = self.body.get(index - 1) {
             let value = part.forward(pass, &input, self.stochastic_depth)?;
-            return if index == self.body.len() { pass.global_average_pool(&value) } else { Ok(value) };
+            return if index == self.body.len() { pass.average_features(value) } else { Ok(value) };
         }
         pass.layer_norm(&self.norm, &input)
     }

@@ -92,6 +92,6 @@ impl Network for InvertedBottlenecks {
         }
         let (conv, norm) = &self.last;
         let value = pass.conv_norm(conv, norm, self.activation, &input, None)?;
-        pass.global_average_pool(&value)
+        pass.average_features(value)
     }
 }

@@ -32,6 +32,7 @@ mod regnet;
 mod resnet;
 mod restore_norms;
 mod rules;
+mod saliency;
 mod scope;
 mod siglip;
 mod swin;
@@ -49,6 +50,7 @@ pub use description::{
 pub use network::{Head, Network};
 pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, StateDict};
 pub use rules::{PatternScope, RuleError, TensorSelection, select};
+pub use saliency::SaliencyMap;
 
 #[cfg(test)]
 mod parity;

@@ -16,6 +16,9 @@ use crate::pipeline;
 pub trait Network: Send + Sync {
     /// Runs layer `index` of [`Description::layers`](super::Description::layers) on what it reads, in that order. Images
     /// are [N, H, W, C].
+    ///
+    /// The last layer hands the last feature map to [`Pass::average_features`] or [`Pass::feature_map`], so that
+    /// predictions can be explained.
     fn layer(&self, index: usize, pass: &mut Pass, inputs: Activations) -> Result<Value>;
 
     /// Whether another library computes it, so that a pass does not see its operations.

@@ -1,6 +1,7 @@
 //! One forward pass of a model over a batch: provides tensors to layers, and counts their work.
 
 mod convolutions;
+mod explained;
 mod layers;
 mod measured;
 
@@ -9,6 +10,7 @@ use std::collections::btree_map::Entry;
 
 use candle_core::{DType, Device, Tensor};
 
+use self::explained::Explained;
 use self::measured::Measurement;
 use super::TensorId;
 use super::trace::{Trace, TracedOperation};
@@ -49,6 +51,8 @@ pub struct Pass<'a> {
     training: Option<TrainingPass<'a>>,
     /// Convolutions that inference measures.
     measurement: Option<Measurement>,
+    /// The last feature map, for explanations.
+    explained: Option<Explained>,
     /// What was computed, if it is recorded.
     trace: Option<Trace>,
     tape: Tape,
@@ -87,6 +91,7 @@ impl<'a> Pass<'a> {
             state,
             training: None,
             measurement: None,
+            explained: None,
             trace: None,
             tape: Tape::new(),
             leaves: BTreeMap::new(),

@@ -132,6 +132,6 @@ impl Network for ResNet {
             return pass.max_pool2d(&value, POOL);
         }
         let value = self.blocks[index - 1].forward(pass, input)?;
-        if index == self.blocks.len() { pass.global_average_pool(&value) } else { Ok(value) }
+        if index == self.blocks.len() { pass.average_features(value) } else { Ok(value) }
     }
 }

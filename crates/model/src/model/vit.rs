@@ -135,6 +135,7 @@ impl Block {
     /// Of the last block only the class token is read: the rest of it need not be computed.
     fn forward(&self, pass: &mut Pass, x: &Value, last: bool) -> Result<Value> {
         let normal = pass.layer_norm(&self.norms[0], x)?;
+        let normal = if last { pass.feature_map(normal) } else { normal };
         let attended = pass.attention(&self.attention, &normal)?;
         let (x, attended) = match last {
             true => (pass.first_token(x)?, pass.first_token(&attended)?),

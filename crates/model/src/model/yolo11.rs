@@ -100,7 +100,7 @@ impl Network for Yolo11 {
             Layer::Upsample => pass.upsample_nearest(joined[0])?,
             Layer::Concat => pass.concat(&joined)?,
         };
-        if self.pools && index + 1 == self.layers.len() { pass.global_average_pool(&y) } else { Ok(y) }
+        if self.pools && index + 1 == self.layers.len() { pass.average_features(y) } else { Ok(y) }
     }
 }
 

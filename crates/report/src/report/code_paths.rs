@@ -13,6 +13,8 @@ code_paths! {
     ERROR_PICTURES = "error_pictures", 1;
     /// For evaluations of class probabilities: curves of each class, the reliability diagram, thresholds.
     PROBABILITY_PICTURES = "probability_pictures", 1;
+    /// For evaluations of class probabilities: sheets of mistakes and of uncertain predictions, with Grad-CAM.
+    MISTAKE_PICTURES = "mistake_pictures", 1;
     /// Names in CSV files that a spreadsheet would execute are written as text.
     TEXT_CELLS = "text_cells", 1;
 }

@@ -1,5 +1,7 @@
 //! The parts of a task's report on the page.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, PreEscaped, html};
 
 use super::parts::{ColumnKind, ReportColumn, ReportPart, ReportTable, TableCell, TaskReport, Tile};
@@ -17,6 +19,7 @@ pub(super) fn parts(report: &TaskReport) -> Markup {
                 ReportPart::Note(text) => p.muted { (text) },
                 ReportPart::Paragraph(text) => p { (sanitize::line(text)) },
                 ReportPart::Picture(picture) => div.picture { (PreEscaped(picture.inline())) },
+                ReportPart::Photo(photo) => (self::photo(photo.alt, &photo.jpeg)),
                 ReportPart::Table(rows) => (table(rows)),
             }
         }
@@ -35,6 +38,13 @@ pub(super) fn headline(report: &TaskReport) -> String {
 pub(super) fn tiles(tiles: &[Tile]) -> Markup {
     html! {
         div.tiles { @for tile in tiles { div.tile { b { (tile.value) } span { (tile.name) } } } }
+    }
+}
+
+/// A JPEG file as a part of the page.
+pub(super) fn photo(alt: &str, jpeg: &[u8]) -> Markup {
+    html! {
+        img style="max-width: 100%" alt=(alt) src={ "data:image/jpeg;base64," (STANDARD.encode(jpeg)) };
     }
 }
 

@@ -13,6 +13,7 @@ mod comparison;
 mod confusion;
 mod curves;
 mod data;
+mod explained;
 mod history;
 mod html;
 mod html_data;
@@ -50,10 +51,13 @@ pub use comparison::{
 pub use confusion::{CellText, MatrixPicture, ShareOf, confusion_matrix, matrix_picture};
 pub use curves::curves;
 pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, TrainingMetrics};
+pub use explained::{ExplainedImage, explained_sheet};
 pub use history::{HistoryRow, history_csv, read_history};
 pub use html::report_html;
 pub use lr_curve::lr_curve;
-pub use parts::{ColumnKind, ReportColumn, ReportPart, ReportTable, TableCell, TaskReport, Tile, mistakes};
+pub use parts::{
+    ColumnKind, Photo, ReportColumn, ReportPart, ReportTable, TableCell, TaskReport, Tile, mistakes,
+};
 pub use png::png;
 pub use recognition::{
     HardPair, hard_pairs_csv, match_csv, match_curve, read_hard_pairs, read_matches, read_roc, roc_csv,

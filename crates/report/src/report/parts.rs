@@ -26,7 +26,17 @@ pub enum ReportPart {
     /// Sentences that say what the numbers mean.
     Paragraph(String),
     Picture(Svg),
+    Photo(Photo),
     Table(ReportTable),
+}
+
+/// A picture of pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Photo {
+    /// The bytes of a JPEG file.
+    pub jpeg: Vec<u8>,
+    /// What it shows, in words.
+    pub alt: &'static str,
 }
 
 /// A number and its label.

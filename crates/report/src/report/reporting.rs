@@ -10,7 +10,7 @@ use super::comparison::{ComparedEvaluation, ComparedImages};
 use super::parts::TaskReport;
 use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
-use crate::regular_file;
+use crate::regular_file::{self, ReadRefusal};
 
 /// A task, for all code that shows results.
 pub struct TaskReporting {
@@ -40,6 +40,9 @@ impl TaskReporting {
 /// Finds the task of a stage by its kind and its document in `plan.json`; `None` for a stage that only loads weights.
 pub type TaskOf = fn(kind: &str, document: &Value) -> Option<&'static TaskReporting>;
 
+/// The most bytes of a picture in a run.
+const LARGEST_PICTURE: u64 = 1 << 26;
+
 /// The files of a stage of a run.
 pub struct StageFiles<'a> {
     pub(super) run: &'a Path,
@@ -60,6 +63,19 @@ impl<'a> StageFiles<'a> {
     /// A file's text; `None` if the file is missing.
     pub fn text(&self, file: &str) -> Result<Option<String>> {
         optional(self.run, &self.place(file))
+    }
+
+    /// A file's bytes; `None` if the file is missing.
+    ///
+    /// # Errors
+    /// It cannot be read, or is larger than any picture.
+    pub fn bytes(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.run.join(self.place(file));
+        match regular_file::read(&path, LARGEST_PICTURE) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ReadRefusal::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(refusal) => Err(unreadable(&self.place(file), &refusal.to_string())),
+        }
     }
 
     /// A JSON file, such as `metrics.json`.

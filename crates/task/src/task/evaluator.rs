@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
-use super::{Analysis, Annotations, EvaluatedImages, EvaluatedPredictions, Task, TaskFile};
+use super::{Analysis, Annotations, EvaluatedImages, EvaluatedPredictions, ImageSheet, Task, TaskFile};
 use crate::autograd::Tape;
 use crate::error::Result;
 use crate::model::{Activations, Model, Outputs, Pass};
@@ -38,6 +38,8 @@ pub struct Evaluation {
     pub document: Json,
     /// Tables and figures.
     pub files: Vec<TaskFile>,
+    /// Pictures of images, which the stage draws.
+    pub sheets: Vec<ImageSheet>,
 }
 
 impl Evaluation {
@@ -53,9 +55,9 @@ impl Evaluation {
         document["split"] = json!(images.split.name());
         let (validation, predictions): (Vec<_>, Vec<_>) =
             predictions.into_iter().partition(|(sample, _)| images.is_fitted_on(*sample));
-        let samples = predictions.iter().map(|(sample, _)| *sample);
+        let positions: Vec<usize> = predictions.iter().map(|(sample, _)| *sample).collect();
         let groups = match &images.groups {
-            Some(groups) => counted(samples.map(|sample| groups[sample].as_str())),
+            Some(groups) => counted(positions.iter().map(|sample| groups[*sample].as_str())),
             None => (0..predictions.len()).collect(),
         };
         let named = |all: Vec<(usize, T::Prediction)>| {
@@ -63,15 +65,16 @@ impl Evaluation {
             all.into_iter().map(name).collect()
         };
         let (predictions, validation) = (named(predictions), named(validation));
-        let evaluated = EvaluatedPredictions { stage, meter, predictions, validation, groups, images };
-        let Analysis { fields, files: found } = task.analysis(&evaluated)?;
+        let evaluated =
+            EvaluatedPredictions { stage, meter, predictions, positions, validation, groups, images };
+        let Analysis { fields, files: found, sheets } = task.analysis(&evaluated)?;
         for (name, field) in fields {
             document[name] = field;
         }
         let mut files = task.predictions_files(evaluated.predictions)?;
         files.extend(task.files(stage, meter)?);
         files.extend(found);
-        Ok(Self { document, files })
+        Ok(Self { document, files, sheets })
     }
 }
 

@@ -172,6 +172,8 @@ pub struct EvaluatedPredictions<'a, T: Task> {
     pub stage: &'a str,
     pub meter: &'a T::Meter,
     pub predictions: Predictions<'a, T>,
+    /// The position of each prediction's sample in the data set.
+    pub positions: Vec<usize>,
     /// The predictions of the validation split, if something is fitted on it.
     pub validation: Predictions<'a, T>,
     /// The group of each prediction, counted from 0.
@@ -199,6 +201,27 @@ pub struct Analysis {
     pub fields: serde_json::Map<String, Json>,
     /// Tables and figures.
     pub files: Vec<TaskFile>,
+    /// Pictures of images, which the stage draws.
+    pub sheets: Vec<ImageSheet>,
+}
+
+/// Evaluated images to be drawn in one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSheet {
+    pub file: &'static str,
+    pub title: String,
+    /// At least one.
+    pub images: Vec<ShownImage>,
+}
+
+/// An image of a sheet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownImage {
+    /// The position of its sample in the data set.
+    pub sample: usize,
+    pub caption: String,
+    /// The class whose logit is explained.
+    pub class: usize,
 }
 
 /// Which boxes of a detector are predictions for people and other programs.

@@ -37,8 +37,8 @@ pub use annotations::{Annotated, Annotations, InputObjects, with_targets};
 pub use class_list::{UNKNOWN, is_known, list};
 pub use evaluator::{Evaluation, Evaluator, SingleModel};
 pub use interface::{
-    Analysis, BoxThresholds, EXAMPLES_IN_BATCH, EvaluatedPredictions, Examples, InputPicture,
-    OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
+    Analysis, BoxThresholds, EXAMPLES_IN_BATCH, EvaluatedPredictions, Examples, ImageSheet, InputPicture,
+    OutputDescription, OutputForm, Predictions, ShownImage, Task, TaskFile, TaskProblem,
 };
 pub use kind::{TaskKind, TaskVisitor};
 pub use new_images::NewImages;

@@ -226,6 +226,7 @@ impl Pass<'_> {
         class_token: &Value,
         positions: &Value,
     ) -> Result<Value> {
+        self.keep_patches(patches)?;
         let y = ops::tokens(&mut self.tape, patches, class_token, positions)?;
         self.record(|| TracedOperation::Tokens, &[patches, class_token, positions], &[&y]);
         Ok(y)

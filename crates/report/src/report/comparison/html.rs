@@ -1,12 +1,11 @@
 //! The page of a comparison: its figure and its table in one file, without network access, scripts or other files.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, PreEscaped, html};
 
 use super::{Column, ComparedRun, RunComparison, comparison_svg};
 use crate::metrics::{Direction, Metric};
 use crate::report::html::page;
+use crate::report::html_parts::photo;
 use crate::report::svg::Svg;
 use crate::report::text::value_text;
 
@@ -69,7 +68,7 @@ pub fn comparison_html(data: &RunComparison, figures: &[Svg], sheets: &[Vec<u8>]
             section.card {
                 h2 { "Images, those with the most different answers first" }
                 @for sheet in sheets {
-                    img style="max-width: 100%" alt="images with truth and predictions" src={ "data:image/jpeg;base64," (STANDARD.encode(sheet)) };
+                    (photo("images with truth and predictions", sheet))
                 }
             }
         }

@@ -45,6 +45,7 @@ pub static REPORTING: TaskReporting = TaskReporting {
             "confusion_matrix.png",
         ],
         probabilities::FILES,
+        probabilities::MISTAKE_FILES,
     ],
     is_of: |_| true,
     report,
@@ -68,6 +69,7 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
         probabilities::complete_tiles(&mut report.parts, &scores, &intervals);
         report.parts.extend(probabilities::report_parts(files, &scores)?);
     }
+    report.parts.extend(probabilities::mistake_parts(files)?);
     report.parts.extend(subsets.map(|scores| ReportPart::Table(subsets::table(&scores))));
     Ok(report)
 }

@@ -129,8 +129,15 @@ fn a_report_links_every_file_of_a_stage() {
     let subsets = vec![Subset { name: "size".to_owned(), division: Division::Size }];
     let images = EvaluatedImages { subsets, ..EvaluatedImages::of(dataset.clone().into(), Split::Test) };
     let (stage, meter, validation) = ("check", &meter, Vec::new());
-    let evaluated =
-        EvaluatedPredictions { stage, meter, predictions, validation, groups: vec![0], images: &images };
+    let evaluated = EvaluatedPredictions {
+        stage,
+        meter,
+        predictions,
+        validation,
+        positions: vec![0],
+        groups: vec![0],
+        images: &images,
+    };
     files.extend(task.analysis(&evaluated).unwrap().files);
     files.extend(task.predictions_files(evaluated.predictions).unwrap());
     files.extend(task.epoch_files(&[]));

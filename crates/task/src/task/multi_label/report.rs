@@ -44,7 +44,7 @@ pub static METRICS: TaskMetrics = TaskMetrics {
 pub static REPORTING: TaskReporting = TaskReporting {
     name: "multi_label",
     metrics: &METRICS,
-    files: &[&["predictions.csv", "labels.csv"], probabilities::FILES],
+    files: &[&["predictions.csv", "labels.csv"], probabilities::FILES, probabilities::MISTAKE_FILES],
     is_of,
     report,
     compared: TaskReporting::NOTHING_COMPARED,
@@ -68,6 +68,7 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     }
     let worst = |row: &Prediction| worst_error(row, &metrics);
     parts.extend(mistakes(&predictions, ["true labels", "of the surest error"], worst));
+    parts.extend(probabilities::mistake_parts(files)?);
     let headline = metrics.map.map(|map| (&MAP, map)).into_iter().chain([(&MICRO_F1, metrics.micro_f1)]);
     Ok(TaskReport { headline: headline.collect(), parts })
 }

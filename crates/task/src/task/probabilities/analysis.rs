@@ -2,8 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::pictures;
 use super::scores::{FittedScores, ProbabilityScores};
+use super::{mistakes, pictures};
 use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::metrics::probabilities::{LabelledProbabilities, Truths};
@@ -32,7 +32,8 @@ pub fn of_evaluation<T: Task<Prediction = Vec<f32>>>(
         scores.map = None;
     }
     let Json::Object(fields) = json!(scores) else { return Err(Error::bug("scores are no object")) };
-    Ok(Analysis { fields, files })
+    let sheets = mistakes::sheets(classes, evaluated)?;
+    Ok(Analysis { fields, files, sheets })
 }
 
 fn labelled<T: Task>(classes: usize, predictions: &[(&Sample, Vec<f32>)]) -> Result<LabelledProbabilities> {

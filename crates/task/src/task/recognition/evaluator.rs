@@ -67,7 +67,7 @@ impl Evaluator for EmbeddingEvaluator {
             document["identification"] = identified;
             files.extend(more);
         }
-        Ok(Evaluation { document, files })
+        Ok(Evaluation { document, files, sheets: Vec::new() })
     }
 }
 
