@@ -55,7 +55,7 @@ fn the_quickstart_is_the_run_that_the_readme_shows() {
     let plan = document(&command.output().expect("defrost starts"));
     let folder = Path::new(plan["run_dir"].as_str().expect("a path"));
     let id = folder.file_name().and_then(|name| name.to_str()).expect("UTF-8");
-    assert_eq!(id, "a1ff2666");
+    assert_eq!(id, "c0af9077");
     let readme = fs::read_to_string(pipelines().join("../README.md")).expect("it is there");
     assert!(readme.contains(&format!("quickstart in runs/quickstart/{id}")));
 }

@@ -115,6 +115,6 @@ impl Network for RegNet {
             return pass.conv_norm(conv, norm, Activation::Relu, &input, None);
         }
         let value = self.blocks[index - 1].forward(pass, input)?;
-        if index == self.blocks.len() { pass.global_average_pool(&value) } else { Ok(value) }
+        if index == self.blocks.len() { pass.average_features(value) } else { Ok(value) }
     }
 }

@@ -165,7 +165,7 @@ impl Network for Swin {
             }
             None => {
                 let normal = pass.layer_norm(&self.norm, &input)?;
-                pass.global_average_pool(&normal)
+                pass.average_features(normal)
             }
         }
     }
