@@ -120,7 +120,7 @@ impl Published {
         let published = self.image_size.unwrap_or(USUAL_SIZE);
         match arch.image_sizes() {
             ImageSizes::Only(size) => size,
-            ImageSizes::MultipleOf(factor) if published % factor != 0 => USUAL_SIZE,
+            ImageSizes::MultipleOf(factor) if !published.is_multiple_of(factor) => USUAL_SIZE,
             _ => published,
         }
     }

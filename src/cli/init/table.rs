@@ -108,7 +108,7 @@ impl Table {
     fn known<'t>(&self, candidates: &[&'t String], names: &[&str]) -> Option<&'t String> {
         let named =
             |known: &&str| candidates.iter().find(|column| column.eq_ignore_ascii_case(known)).copied();
-        names.iter().find_map(|name| named(&name))
+        names.iter().find_map(named)
     }
 
     /// An error about the columns, which lists them with an example each.

@@ -52,7 +52,7 @@ impl<'a> Translation<'a> {
             }
             TracedOperation::Attention { heads } => vec![self.attention(&step.reads[0], *heads)?],
             TracedOperation::Windows(grid) => vec![self.windows(&step.reads[0], *grid)?],
-            TracedOperation::FromWindows(grid) => vec![self.from_windows(&step.reads[0], *grid)?],
+            TracedOperation::FromWindows(grid) => vec![self.joined_windows(&step.reads[0], *grid)?],
             TracedOperation::MergePatches => vec![self.merge_patches(&step.reads[0])?],
             TracedOperation::WindowAttention { table, grid, heads } => {
                 vec![self.window_attention(&step.reads[0], *table, *grid, *heads)?]

@@ -21,8 +21,8 @@ impl Translation<'_> {
             let pads = self.graph.ints("pads", &[0, 0, 0, 0, 0, 0, below, right]);
             name = self.graph.node("Pad", &[&name, &pads], &[]);
         }
-        for axis in 0..2 {
-            name = self.rolled(name, AXES[axis], grid.shift[axis] as i64);
+        for (axis, shift) in AXES.into_iter().zip(grid.shift) {
+            name = self.rolled(name, axis, shift as i64);
         }
         let (channels, side) = (x.dims[1] as i64, grid.window as i64);
         let cut = self.reshaped(&name, &[0, channels, rows, side, columns, side]);
@@ -31,7 +31,7 @@ impl Translation<'_> {
     }
 
     /// The inverse.
-    pub fn from_windows(&mut self, x: &TracedTensor, grid: WindowGrid) -> Result<String> {
+    pub fn joined_windows(&mut self, x: &TracedTensor, grid: WindowGrid) -> Result<String> {
         let x = self.tensor(x)?;
         let ([height, width], [rows, columns]) = (grid.padded(), grid.windows().map(|count| count as i64));
         let (channels, side) = (x.dims[2] as i64, grid.window as i64);

@@ -205,7 +205,7 @@ impl Sizes {
         let parts: Vec<usize> = (0..tokens).map(|token| self.grid.part(joins, token)).collect();
         for (row, query) in scores.chunks_exact_mut(padded(tokens)).zip(&parts) {
             let others = row.iter_mut().zip(&parts).filter(|(_, key)| *key != query);
-            others.for_each(|(score, _)| *score = *score + apart);
+            others.for_each(|(score, _)| *score += apart);
         }
         scores
     }
