@@ -110,7 +110,8 @@ fn predict_uses_the_decisions_of_an_evaluation_or_those_that_are_given() {
 
     // A threshold that no probability reaches leaves no class; one for a class alone decides for it.
     assert_eq!(predict(&["--threshold", "1"])["predictions"][0]["label"], Value::Null);
-    let rarest = usual["predictions"][0]["probabilities"].as_object().unwrap().keys().last().unwrap().clone();
+    let rarest =
+        usual["predictions"][0]["probabilities"].as_object().unwrap().keys().next_back().unwrap().clone();
     let told = predict(&["--threshold", &format!("{rarest}=0")]);
     assert_eq!(told["predictions"][0]["label"], rarest.as_str());
     assert_eq!(told["thresholds"][&rarest], 0.0);

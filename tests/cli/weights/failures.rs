@@ -161,7 +161,7 @@ fn a_file_without_a_digest_is_resumed_only_if_it_did_not_change() {
         if request.headers.get("if-range").is_some_and(|value| *value != etag) {
             request.headers.remove("range");
         }
-        let cut = (down && request.headers.get("range").is_none()).then_some(40_000);
+        let cut = (down && !request.headers.contains_key("range")).then_some(40_000);
         let reply = if down && cut.is_none() { Reply::status(503) } else { bytes(&request, &of(number)) };
         Reply { cut, ..reply }.header("ETag", etag)
     });
@@ -174,7 +174,7 @@ fn a_file_without_a_digest_is_resumed_only_if_it_did_not_change() {
         version.store(next, Ordering::Relaxed);
         assert_eq!(content(&user.fetched(&address)), of(next / 2));
         let last = server.requests().pop().unwrap();
-        assert_eq!(last.headers.get("range").is_none(), whole, "{last:?}");
+        assert_eq!(!last.headers.contains_key("range"), whole, "{last:?}");
     }
 }
 

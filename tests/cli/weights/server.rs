@@ -147,7 +147,7 @@ pub type Files = Vec<(&'static str, Vec<u8>)>;
 
 impl FakeHub {
     pub fn new(files: Files) -> Self {
-        Self::with_storage(files, |request, content| bytes(request, content))
+        Self::with_storage(files, bytes)
     }
 
     /// The storage answers with `deliver`.
