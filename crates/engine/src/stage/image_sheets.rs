@@ -1,4 +1,4 @@
-//! Sheets of evaluated images, each beside the places that speak for its class.
+//! Sheets of evaluated images, each next to a map of the places that its class depends on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -49,7 +49,7 @@ pub enum FetchEvent<'a> {
     Finished { size: u64 },
 }
 
-/// How to fetch: who is told, and who may stop it.
+/// How to fetch: the observer of progress, and the request to stop.
 pub struct Fetching<'a> {
     pub observer: &'a dyn Fn(FetchEvent),
     pub interrupt: &'a Interrupt,

@@ -106,7 +106,7 @@ impl Backward for WindowAttention {
     }
 }
 
-/// The sizes of an attention operation over windows, which stand for the images of [`Heads`].
+/// The sizes of an attention operation over windows, which take the place of images in [`Heads`].
 #[derive(Clone, Copy)]
 struct Sizes {
     shape: Heads,

@@ -245,7 +245,8 @@ fn above(a: f32, b: f32) -> bool {
     a > b || (a.is_nan() && !b.is_nan())
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
+/// A part of a whole; 0 of nothing.
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 

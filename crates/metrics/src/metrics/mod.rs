@@ -26,4 +26,4 @@ pub use metric::{AxisLabel, Direction, Headline, Metric, MetricFormat, Scores, T
 pub use multi_label::{LabelMetrics, MultiLabelMetrics, MultiLabelScores, THRESHOLD};
 pub use rankings::Rankings;
 pub use similarities::{SimilarPair, Similarities};
-pub use verification::{RocPoint, TarAtFar, VerificationMetrics};
+pub use verification::{RocPoint, TarAtFar, VerificationMetrics, shortest};

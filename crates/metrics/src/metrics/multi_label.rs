@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::classification::ratio;
 use super::probabilities::ClassRanking;
 use super::rankings::mean;
 use crate::error::{Error, Result};
@@ -183,10 +184,6 @@ impl Ranking {
     fn of_class(&self) -> ClassRanking {
         ClassRanking::new(&self.probabilities, &self.truths)
     }
-}
-
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 #[cfg(test)]

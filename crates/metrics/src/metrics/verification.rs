@@ -192,6 +192,6 @@ fn is_collinear(a: &AcceptedPairs, b: &AcceptedPairs, c: &AcceptedPairs) -> bool
 }
 
 /// The f64 with the same decimal representation: 0.3 instead of 0.30000001192092896.
-fn shortest(number: f32) -> f64 {
+pub fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }

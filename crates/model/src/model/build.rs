@@ -146,7 +146,7 @@ impl Model {
         })
     }
 
-    /// The outputs of images, in one pass of its own kind, whatever the device.
+    /// The outputs of images, computed in one pass, on any device.
     pub(super) fn run(&self, pass: &mut Pass, images: Activations) -> Result<Outputs> {
         let outputs = self.layers(0..self.description.layers.len(), pass, images)?;
         Outputs::new(self.description.outputs, outputs)

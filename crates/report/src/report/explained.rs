@@ -1,4 +1,4 @@
-//! Sheets of classified images, each beside the places that speak for its class.
+//! Sheets of classified images, each next to a map of the places that its class depends on.
 
 use image::{Rgb, RgbImage, imageops};
 

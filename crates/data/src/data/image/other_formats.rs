@@ -13,7 +13,7 @@ pub struct OtherFormat {
     /// File extensions in lower case, without the dot.
     extensions: &'static [&'static str],
     signatures: &'static [Signature],
-    /// A program's command line, in which `IN` stands for the file and `OUT` for its name without the extension.
+    /// A program's command line, where `IN` is the file and `OUT` is its name without the extension.
     command: &'static str,
 }
 

@@ -3,6 +3,8 @@
 //! Definitions are scikit-learn's: `roc_auc_score`, `average_precision_score`. Images with the same probability share a
 //! threshold, and are accepted together.
 
+use crate::metrics::classification::ratio;
+
 /// A threshold with the images whose probability reaches it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Step {
@@ -122,8 +124,4 @@ impl ClassRanking {
     pub(super) fn specificity(&self, at: &Step) -> f64 {
         ratio(self.negatives - at.false_alarms, self.negatives)
     }
-}
-
-pub(super) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::class_ranking::ratio;
 use super::{LabelledProbabilities, Truths};
 use crate::metrics::THRESHOLD;
+use crate::metrics::classification::ratio;
 use crate::random::{Purpose, Stream};
 
 /// The share of the samples in the interval.

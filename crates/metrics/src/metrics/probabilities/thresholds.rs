@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::class_ranking::{ClassRanking, Step, ratio};
+use super::class_ranking::{ClassRanking, Step};
+use crate::metrics::classification::ratio;
 
 /// How a threshold is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]

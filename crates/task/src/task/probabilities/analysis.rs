@@ -19,6 +19,7 @@ pub fn of_evaluation<T: Task<Prediction = Vec<f32>>>(
 ) -> Result<Analysis> {
     let EvaluatedPredictions { stage, predictions, validation, groups, images, .. } = evaluated;
     let all = labelled::<T>(classes.len(), predictions)?;
+    let rankings: Vec<_> = (0..classes.len()).map(|class| all.ranking(class)).collect();
     let fitted = match images.fits.is_empty() {
         true => None,
         false => {
@@ -26,8 +27,8 @@ pub fn of_evaluation<T: Task<Prediction = Vec<f32>>>(
             Some(FittedScores::of(classes, &images.fits, &validation, &all))
         }
     };
-    let mut scores = ProbabilityScores::of(classes, &all, fitted, groups, images.groups.is_some());
-    let files = pictures::files(stage, classes, &all, &scores)?;
+    let mut scores = ProbabilityScores::of(classes, &all, &rankings, fitted, groups, images.groups.is_some());
+    let files = pictures::files(stage, classes, &rankings, &scores)?;
     if T::OUTPUT_FORM == OutputForm::Independent {
         scores.map = None;
     }

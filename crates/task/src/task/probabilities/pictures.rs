@@ -3,7 +3,7 @@
 use super::scores::{ProbabilityScores, RankingScores};
 use crate::csv_cells;
 use crate::error::Result;
-use crate::metrics::probabilities::{ClassRanking, LabelledProbabilities, RankedCurves};
+use crate::metrics::probabilities::{ClassRanking, RankedCurves};
 use crate::report::{
     ClassCurve, ClassCurves, StageFiles, Svg, class_curves, class_curves_csv, png, read_class_curves,
     reliability_csv, reliability_diagram, significant, thresholds_csv,
@@ -73,11 +73,10 @@ const CURVES: [CurveKind; 2] = [
 pub fn files(
     stage: &str,
     classes: &[String],
-    images: &LabelledProbabilities,
+    rankings: &[ClassRanking],
     scores: &ProbabilityScores,
 ) -> Result<Vec<TaskFile>> {
     let x: Vec<f64> = (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS)).collect();
-    let rankings: Vec<ClassRanking> = (0..classes.len()).map(|class| images.ranking(class)).collect();
     let mut files = Vec::new();
     for kind in &CURVES {
         let curve = |(class, ranking): (&String, &ClassRanking)| ClassCurve {
@@ -85,7 +84,7 @@ pub fn files(
             values: (kind.values)(ranking.curves(&x)),
             number: String::new(),
         };
-        let mut curves: Vec<ClassCurve> = classes.iter().zip(&rankings).map(curve).collect();
+        let mut curves: Vec<ClassCurve> = classes.iter().zip(rankings).map(curve).collect();
         let mean = mean(&curves, x.len());
         if curves.len() > MOST_CLASSES {
             curves.clear();

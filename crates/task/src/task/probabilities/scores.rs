@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::probabilities::{
-    CONFIDENCE_LEVEL, Calibration, DecisionCounts, Intervals, LabelledProbabilities, RESAMPLES,
+    CONFIDENCE_LEVEL, Calibration, ClassRanking, DecisionCounts, Intervals, LabelledProbabilities, RESAMPLES,
     ThresholdRule, fit_temperature, intervals,
 };
+use crate::metrics::shortest;
 use crate::pipeline::{self, Thresholds};
 use crate::task::Fits;
 
@@ -115,14 +116,14 @@ impl ProbabilityScores {
     pub fn of(
         classes: &[String],
         images: &LabelledProbabilities,
+        rankings: &[ClassRanking],
         fitted: Option<FittedScores>,
         groups: &[usize],
         grouped: bool,
     ) -> Self {
-        let rankings: Vec<_> = (0..classes.len()).map(|class| images.ranking(class)).collect();
         let one_vs_rest: Vec<RankingScores> = classes
             .iter()
-            .zip(&rankings)
+            .zip(rankings)
             .map(|(class, ranking)| RankingScores {
                 class: class.clone(),
                 auc: ranking.auc(),
@@ -203,9 +204,4 @@ fn rule(thresholds: &Thresholds) -> ThresholdRule {
         Thresholds::Specificity(least) => ThresholdRule::Specificity(least.minimum),
         Thresholds::Sensitivity(least) => ThresholdRule::Sensitivity(least.minimum),
     }
-}
-
-/// The f64 with the same decimal representation: 0.3 instead of 0.30000001192092896.
-fn shortest(number: f32) -> f64 {
-    number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
