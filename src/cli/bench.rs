@@ -1,4 +1,6 @@
-//! `defrost bench`: times network steps and image loading on this machine.
+//! `defrost bench`: times network steps and image loading on this machine, and finds a batch size that fits.
+
+mod fit;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +20,8 @@ Examples:
   defrost bench --arch resnet50
   defrost bench --arch resnet18 --mode infer --batch 1 --threads 1 --json
   defrost bench --arch yolo11n --image-size 640 --batch 8
-  defrost bench --mode data --images photos";
+  defrost bench --mode data --images photos
+  defrost bench --fit turtles.toml --stage finetune --memory 8GB";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -26,6 +29,22 @@ pub struct Args {
     /// Architecture, as named in pipeline files
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
+    /// Pipeline file: find the largest `batch_size` of a train stage that fits into memory, with the `accumulate` that
+    /// keeps the images per optimizer step. Nothing is timed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["arch", "images"])]
+    fit: Option<PathBuf>,
+    /// Train stage for `--fit`. Optional if the file has one
+    #[arg(long, value_name = "NAME", requires = "fit")]
+    stage: Option<String>,
+    /// Memory for `--fit`, such as `8GB`. Defaults to 90 % of the memory that is free on the GPU, or on this machine
+    #[arg(long, value_name = "SIZE", requires = "fit", value_parser = fit::size)]
+    memory: Option<u64>,
+    /// Change a setting for `--fit`: a dotted path and a TOML value
+    #[arg(long = "set", value_name = "PATH=VALUE", requires = "fit")]
+    set: Vec<String>,
+    /// Run of a matrix for `--fit`: a label, or parts of one
+    #[arg(long, value_name = "LABEL", requires = "fit")]
+    only: Vec<String>,
     /// What to time
     #[arg(long, value_enum, default_value_t = Mode::Train)]
     mode: Mode,
@@ -116,6 +135,9 @@ struct Spread {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    if let Some(file) = &args.fit {
+        return fit::run(file, &args, console);
+    }
     let mut choice = device::choose(&args.device)?;
     if let Some(name) = &args.arch
         && !bench::arch(name)?.computes_on_gpus()

@@ -55,8 +55,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let more = suspects.len().saturating_sub(PRINTED);
     let (count, all) = (sanitize::count(suspects.len(), "image"), check.images.len());
     let more = if more > 0 { format!("; the first {PRINTED} are above") } else { String::new() };
-    console
-        .say(format!("of {all}, {count} with another likely label in stage `{}`{more}", shown(&check.stage)));
+    let boxes = check.images.iter().any(|row| row.given_box.is_some() || row.suggested_box.is_some());
+    let summary = match boxes {
+        true if suspects.len() == 1 => "1 box that detectors find otherwise".to_owned(),
+        true => format!("{} boxes that detectors find otherwise", suspects.len()),
+        false => format!("of {all}, {count} with another likely label"),
+    };
+    console.say(format!("{summary} in stage `{}`{more}", shown(&check.stage)));
     let mut files = Vec::new();
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;

@@ -11,7 +11,7 @@ use defrost::device::GpuMemory;
 use defrost::estimate::{self, Calibration, Estimate, EstimateSettings, ThreadCounts, Workload};
 use defrost::features::FeatureStore;
 use defrost::plan::{ParentStage, PlanEntry, StageStatus, Status};
-use defrost::stage::FeatureCacheStatus;
+use defrost::stage::{FeatureCacheStatus, PlannedStage};
 use defrost::{Error, Result};
 
 use super::session::Session;
@@ -65,7 +65,7 @@ impl Estimates {
     }
 
     /// Measures missing values for a stage, with the number of threads that stages use.
-    pub fn measure(&mut self, stage: &PlanEntry, workload: &Workload) -> Result<()> {
+    pub fn measure(&mut self, work: &PlannedStage, workload: &Workload) -> Result<()> {
         let threads = self.threads;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -73,7 +73,7 @@ impl Estimates {
             .map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
         let Self { known, settings, device, .. } = self;
         let here = ProcessMeter { started: Instant::now(), gauge: GpuMemory::of(device) };
-        pool.install(|| estimate::measure(&stage.work, workload, settings, known, device, &here))
+        pool.install(|| estimate::measure(work, workload, settings, known, device, &here))
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use defrost::events::{Event, Observer};
+use defrost::features::FeatureStore;
 use defrost::plan::{ParentStage, PlanEntry};
 use defrost::report;
 use defrost::stage::{Checkpoints, StageContext};
@@ -37,6 +38,9 @@ pub struct Args {
     /// Number of optimizer steps from the lowest to the highest rate
     #[arg(long, default_value_t = 100)]
     steps: usize,
+    /// Number of tests with different orders of images; the suggestion is that of the mean loss
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeats: u32,
     /// Write `lr_find.csv`, `lr_find.svg` and `lr_find.png` to this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -55,28 +59,30 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let (threads, pool) = session.threads()?;
     let task = task::of_stage(planned.work.kind(), &planned.document);
     let (progress, started) = (Progress::of_stage(&planned.name, task), Instant::now());
-    let test = pool.install(|| {
-        train.lr_range_test(
-            dataset,
-            &StageContext {
-                device: &session.choice.device,
-                stage: &planned.name,
-                sources: &sources,
-                output: Path::new(""),
-                live: None,
-                checkpoints: &NoCheckpoints,
-                features: None,
-                observer: &StepObserver(&progress),
-                interrupt,
-                clock: &|| started.elapsed().as_secs_f64(),
-                workers: settings.workers.unwrap_or(threads),
-                image_cache: settings.image_bytes(),
-                checkpoint_seconds: f64::INFINITY,
-            },
-            &range,
-        )
+    let features = features(&session, planned)?;
+    let tests = pool.install(|| {
+        let context = StageContext {
+            device: &session.choice.device,
+            stage: &planned.name,
+            sources: &sources,
+            output: Path::new(""),
+            live: None,
+            checkpoints: &NoCheckpoints,
+            features: features.as_ref(),
+            observer: &StepObserver(&progress),
+            interrupt,
+            clock: &|| started.elapsed().as_secs_f64(),
+            workers: settings.workers.unwrap_or(threads),
+            image_cache: settings.image_bytes(),
+            checkpoint_seconds: f64::INFINITY,
+            keep_training_state: false,
+        };
+        let seeds = (0..args.repeats).map(|repeat| session.pipeline.seed.wrapping_add(u64::from(repeat)));
+        seeds.map(|seed| train.lr_range_test(dataset, &context, &range, seed)).collect::<Result<Vec<_>>>()
     })?;
     drop(progress);
+    let test = LrRangeTest::mean(&tests);
+    let of_each = tests.iter().map(LrRangeTest::lr_of_valley).collect::<Vec<_>>();
 
     let files = match &args.out {
         Some(folder) => write(folder, &planned.name, &test)?,
@@ -87,7 +93,9 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.document(&json!({
             "stage": planned.name,
             "lr": present,
-            "suggested": test.lr_of_steepest_descent(),
+            "suggested": test.lr_of_valley(),
+            "steepest_descent": test.lr_of_steepest_descent(),
+            "suggested_by_repeat": of_each,
             "tenth_of_lowest": test.tenth_of_lr_of_lowest_loss(),
             "diverged": test.diverged,
             "points": points(&test).iter().map(|[lr, loss, smoothed]| {
@@ -96,7 +104,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             "files": files,
         }));
     } else {
-        console.say(text(&planned.name, present, &test));
+        console.say(text(&planned.name, present, &test, &of_each));
         files.iter().for_each(|file| console.say(format!("  written: {}", shown(file.display()))));
     }
     Ok(ExitCode::SUCCESS)
@@ -115,6 +123,17 @@ fn range(args: &Args) -> Result<LrRange> {
             .hint("use at least 10, such as 100"));
     }
     Ok(LrRange { low, high, steps })
+}
+
+/// The feature cache of the stage: what the test computes, the stage finds there. `None` if it is off.
+fn features<'a>(session: &'a Session, stage: &PlanEntry) -> Result<Option<FeatureStore<'a>>> {
+    let Some(limit) = session.pipeline.run.feature_bytes() else { return Ok(None) };
+    let statuses = session.statuses()?;
+    let key = session.plan.stages.iter().zip(&statuses).find(|(entry, _)| entry.name == stage.name);
+    let key = key.and_then(|(_, status)| status.key);
+    let (folder, index) = (session.store.features(), session.store.inputs());
+    let store = || FeatureStore::new(folder, index, &session.choice.variant, limit);
+    Ok(key.map(|key| store().for_stage(&key)))
 }
 
 /// The weights that the stage reads. They must be computed already.
@@ -145,7 +164,7 @@ fn write(folder: &Path, stage: &str, test: &LrRangeTest) -> Result<Vec<PathBuf>>
     for [lr, loss, smoothed] in &points {
         csv.push_str(&format!("{lr:e},{loss},{smoothed}\n"));
     }
-    let picture = report::lr_curve(stage, &points, test.lr_of_steepest_descent());
+    let picture = report::lr_curve(stage, &points, test.lr_of_valley());
     let contents = [
         ("lr_find.csv", csv.into_bytes()),
         ("lr_find.svg", picture.document().into_bytes()),
@@ -159,7 +178,7 @@ fn write(folder: &Path, stage: &str, test: &LrRangeTest) -> Result<Vec<PathBuf>>
     contents.into_iter().map(file).collect()
 }
 
-fn text(stage: &str, present: f64, test: &LrRangeTest) -> String {
+fn text(stage: &str, present: f64, test: &LrRangeTest, of_each: &[Option<f64>]) -> String {
     let mut out = format!("stage {stage}: smoothed loss by learning rate\n\n");
     chart(&mut out, test);
     let last = test.points.last().map_or(0.0, |point| point.lr);
@@ -167,9 +186,19 @@ fn text(stage: &str, present: f64, test: &LrRangeTest) -> String {
     if test.diverged {
         out.push_str(&format!("  training diverged at lr = {last:.1e}\n"));
     }
-    match test.lr_of_steepest_descent() {
-        Some(rate) => out.push_str(&format!("  suggested: lr = {rate:.1e}, where the loss falls fastest\n")),
+    match test.lr_of_valley() {
+        Some(rate) => out.push_str(&format!(
+            "  suggested: lr = {rate:.1e}, halfway down the longest valley of the loss\n"
+        )),
         None => out.push_str("  no suggestion: the loss does not fall in this range\n"),
+    }
+    let mut found: Vec<f64> = of_each.iter().flatten().copied().collect();
+    found.sort_by(f64::total_cmp);
+    if let ([low, .., high], true) = (&found[..], of_each.len() > 1) {
+        out.push_str(&format!("  of {} tests: {low:.1e} to {high:.1e}\n", of_each.len()));
+    }
+    if let Some(rate) = test.lr_of_steepest_descent() {
+        out.push_str(&format!("  steepest fall of the loss: {rate:.1e}\n"));
     }
     if let Some(rate) = test.tenth_of_lr_of_lowest_loss() {
         out.push_str(&format!("  one tenth of the rate with the lowest loss: {rate:.1e}\n"));
@@ -193,7 +222,7 @@ fn chart(out: &mut String, test: &LrRangeTest) {
         ((share * (COLUMNS - 1) as f64).round() as usize).min(COLUMNS - 1)
     };
     let mut cells = [[' '; COLUMNS]; ROWS];
-    if let Some(rate) = test.lr_of_steepest_descent() {
+    if let Some(rate) = test.lr_of_valley() {
         cells.iter_mut().for_each(|row| row[column(rate)] = '│');
     }
     for point in &test.points {

@@ -157,7 +157,7 @@ fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console
                 known.computed.insert(stage.recipe, known.label.clone());
             }
         }
-        let most = stage.work.may_stop_early();
+        let most = stage.work.may_stop_early() || status.status == Status::Resume;
         let mut notes: Vec<String> = note(&stage.work).into_iter().collect();
         notes.extend(schedule(&stage.work));
         notes.extend(features.iter().map(Features::sentence));
@@ -173,6 +173,7 @@ fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console
             "status": status.status,
             "variant": elsewhere,
             "reasons": status.reasons,
+            "continues_after_epochs": status.continues_after,
             "note": note(&stage.work),
             "features": features.first(),
             "later_features": features.get(1..),
@@ -252,7 +253,7 @@ fn estimated(
     let workload = estimates.workload(stage, found);
     if !estimate::missing(&workload, &estimates.known).is_empty() {
         console.status(format!("timing `{}` on this machine, once", stage.name));
-        if let Err(error) = estimates.measure(stage, &workload) {
+        if let Err(error) = estimates.measure(&stage.work, &workload) {
             console.warn(format!("no estimate for `{}`: {error}", stage.name));
             return None;
         }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use defrost::pipeline::TestTimeAugmentation;
 use defrost::run::{
-    ClassThreshold, DrawnFiles, PredictionFolder, Predictions, Predictor, PredictorUse, decisions,
-    evaluated_checkpoint, image_files,
+    ClassThreshold, DrawnFiles, PredictedImage, PredictionFolder, PredictionSettings, Predictions, Predictor,
+    PredictorUse, SortedCopies, TileSettings, decisions, evaluated_checkpoint, image_files,
 };
 use defrost::task::{BoxThresholds, Decisions};
 use defrost::{Error, Result, device, sanitize};
 use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::console::shown;
 use super::{Console, RunsOptions};
@@ -21,7 +22,10 @@ use super::{Console, RunsOptions};
   defrost predict turtles photo.jpg
   defrost predict defects photos/ --threshold scratch=0.3
   defrost predict defects photos/ --decisions test --out found
-  defrost predict streets photos/ --out found --confidence 0.5")]
+  defrost predict turtles photos/ --copy-to sorted
+  defrost predict turtles photos/ --json-lines > found.jsonl
+  defrost predict streets photos/ --out found --confidence 0.5
+  defrost predict streets aerial.tif --tile 640 --out found")]
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
@@ -31,6 +35,21 @@ pub struct Args {
     /// `labels/`, and COCO results. The folder must be new, empty, or of a previous prediction, which is replaced
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Copy each image to a folder of its predicted class in this folder, which must be new or empty
+    #[arg(long, value_name = "DIR")]
+    copy_to: Option<PathBuf>,
+    /// Print a JSON object for each image as soon as it is predicted, one per line: for any number of images
+    #[arg(long)]
+    json_lines: bool,
+    /// Test-time augmentation: also predict each image flipped or turned, and merge the predictions
+    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    tta: Vec<Version>,
+    /// Detectors: also search in tiles of this many pixels, for small objects in large pictures
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(32..=65536))]
+    tile: Option<u32>,
+    /// The part of a tile that its neighbours share. Larger than the objects that matter
+    #[arg(long, value_name = "FRACTION", value_parser = overlap, default_value = "0.2", requires = "tile")]
+    overlap: f64,
     /// Detectors: keep boxes with a score above this. Defaults to 0.25
     #[arg(long, value_name = "SCORE", value_parser = fraction)]
     confidence: Option<f64>,
@@ -57,6 +76,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    if args.json_lines && console.json() {
+        return Err(Error::usage("`--json` prints one document, and `--json-lines` one for each image")
+            .hint("use one of them"));
+    }
     let choice = device::choose(&args.device)?;
     let run = args.runs.resolve(&args.run, console)?;
     let evaluation = args.decisions.as_deref();
@@ -65,24 +88,36 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let predictor = Predictor::open(&run, stage, PredictorUse::Classes, choice)?;
     predictor.choice.note.iter().for_each(|note| console.warn(note));
     let decisions = decisions(&run, &predictor, evaluation, &args.threshold)?;
-    let mut predictions = predictor.predictions(args.thresholds(), decisions.clone())?;
+    let mut predictions = predictor.predictions(args.settings(decisions.clone(), console.json()))?;
+    let copies = args.copies(&predictor)?;
     let mut files = image_files(&args.images)?;
     let mut folder = args.out.as_deref().map(|out| open(out, &mut files, console)).transpose()?;
     let names = match &mut folder {
         Some(folder) => folder.begin(&files, predictor.finds_boxes())?,
         None => vec![String::new(); files.len()],
     };
+    let copied = copies.as_ref().map(|_| SortedCopies::names(&files)).unwrap_or_default();
     let (mut drawn, mut errors) = (Vec::new(), Vec::new());
-    for (file, name) in files.iter().zip(&names) {
+    for (place, (file, name)) in files.iter().zip(&names).enumerate() {
         let image = match predictions.add(file) {
             Ok(image) => image,
             Err(error) => {
+                if args.json_lines {
+                    line(json!({ "file": file.display().to_string(), "error": error.message }), console);
+                }
                 errors.push(error);
                 continue;
             }
         };
-        console.say(format!("{}: {}", shown(file.display()), image.text));
-        drawn.push(match (&mut folder, &image.boxes) {
+        if args.json_lines {
+            line(described(file, &image), console);
+        } else {
+            console.say(format!("{}: {}", shown(file.display()), image.described.text));
+        }
+        if let Some(copies) = &copies {
+            copies.copy(file, &copied[place], image.described.document["label"].as_str())?;
+        }
+        drawn.push(match (&mut folder, image.boxes()) {
             (Some(folder), Some(boxes)) => {
                 Some(folder.write_image(name, &predictions.drawn(file, &image)?, boxes)?)
             }
@@ -103,7 +138,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if let Some(folder) = folder {
         folder.write_document(&document)?;
     }
-    args.out.iter().for_each(|out| console.say(format!("written to {}", shown(out.display()))));
+    let folders = [(&args.out, "written"), (&args.copy_to, "copied")];
+    for (folder, what) in folders.into_iter().filter_map(|(folder, what)| Some((folder.as_ref()?, what))) {
+        console.status(format!("{what} to {}", shown(folder.display())));
+    }
     if console.json() {
         console.document(&document);
     }
@@ -112,6 +150,32 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 }
 
 impl Args {
+    fn settings(&self, decisions: Decisions, document: bool) -> PredictionSettings {
+        PredictionSettings {
+            thresholds: self.thresholds(),
+            decisions,
+            tta: TestTimeAugmentation {
+                horizontal_flip: self.tta.contains(&Version::HorizontalFlip),
+                vertical_flip: self.tta.contains(&Version::VerticalFlip),
+                quarter_turns: self.tta.contains(&Version::QuarterTurns),
+            },
+            tiles: self.tile.map(|side| TileSettings { side, overlap: self.overlap }),
+            forgets: self.out.is_none() && !document,
+        }
+    }
+
+    /// The folder for copies. Only images of one class have a folder to go to.
+    fn copies(&self, predictor: &Predictor) -> Result<Option<SortedCopies>> {
+        let Some(folder) = &self.copy_to else { return Ok(None) };
+        if !predictor.predicts_one_class() {
+            return Err(Error::usage(
+                "`--copy-to` sorts images by their class, and these have boxes or several labels",
+            )
+            .hint("remove `--copy-to`; `--out` writes a table of all predictions"));
+        }
+        SortedCopies::open(folder).map(Some)
+    }
+
     /// `None` if the command line has none.
     fn thresholds(&self) -> Option<BoxThresholds> {
         let usual = BoxThresholds::default();
@@ -119,6 +183,29 @@ impl Args {
         let given = self.confidence.is_some() || self.iou.is_some();
         given.then(|| BoxThresholds { confidence, iou: self.iou.unwrap_or(usual.iou) })
     }
+}
+
+/// A version of an image in test-time augmentation.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Version {
+    /// Left and right mirrored
+    HorizontalFlip,
+    /// Top and bottom mirrored
+    VerticalFlip,
+    /// Turned by 90, 180 and 270 degrees
+    QuarterTurns,
+}
+
+/// The prediction of one image as JSON.
+fn described(file: &Path, image: &PredictedImage) -> Value {
+    let mut entry = image.described.document.clone();
+    entry.insert("file".to_owned(), json!(file.display().to_string()));
+    Value::Object(entry)
+}
+
+fn line(value: Value, console: &Console) {
+    console.raw(format!("{value}\n").as_bytes());
 }
 
 /// The thresholds of the classes that have one.
@@ -135,6 +222,12 @@ fn class_threshold(text: &str) -> Result<ClassThreshold, String> {
         None => (None, text),
     };
     Ok(ClassThreshold { class, threshold: fraction(number)? })
+}
+
+/// A number from 0 up to 0.9.
+fn overlap(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=0.9).contains(number));
+    number.ok_or_else(|| "use a number from 0 to 0.9".to_owned())
 }
 
 /// A number from 0 to 1.

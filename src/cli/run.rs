@@ -124,6 +124,7 @@ fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console)
         workers: settings.workers.unwrap_or(threads),
         image_cache: settings.image_bytes(),
         checkpoint_seconds: settings.checkpoint_seconds,
+        keep_training_state: settings.keep_training_state,
         feature_bytes: settings.feature_bytes(),
         tensorboard: settings.tensorboard,
         clock: SystemTime::now,

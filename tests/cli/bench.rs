@@ -3,6 +3,8 @@
 use assert_cmd::Command;
 use serde_json::Value;
 
+use crate::project::{Project, document};
+
 fn bench(args: &str) -> std::process::Output {
     Command::cargo_bin("defrost").unwrap().arg("bench").args(args.split(' ')).output().unwrap()
 }
@@ -106,4 +108,50 @@ fn what_cannot_be_timed_is_refused_with_the_cure() {
         assert!(error["message"].as_str().unwrap().contains(message), "{args}: {error}");
         assert!(error["hint"].as_str().unwrap_or_default().contains(hint), "{args}: {error}");
     }
+}
+
+#[test]
+fn the_largest_batch_that_fits_is_found_with_its_accumulation() {
+    let project = Project::new();
+    let fit = |arguments: &[&str]| {
+        let all = [&["bench", "--fit", "colours.toml", "--stage", "finetune", "--threads", "1"], arguments]
+            .concat();
+        project.defrost(&all)
+    };
+    let set = [
+        ["--set", "stage.finetune.batch_size=32"],
+        ["--set", "stage.finetune.accumulate=2"],
+        ["--set", "data.photos.image_size=128"],
+    ]
+    .concat();
+    let at =
+        |memory: &str| -> Value { document(&fit(&[&set[..], &["--memory", memory, "--json"]].concat())) };
+    let all = at("64GB");
+    assert_eq!(
+        (&all["images_per_step"], &all["batch_size"], &all["accumulate"]),
+        (&64.into(), &64.into(), &1.into())
+    );
+    let needed = all["divisions"][0]["memory_bytes"].as_u64().unwrap();
+    // The document has all divisions where none fits.
+    let none = fit(&[&set[..], &["--memory", "1MB", "--json"]].concat());
+    assert_eq!(none.status.code(), Some(1));
+    let none: Value = serde_json::from_slice(&none.stdout).unwrap();
+    let half = none["divisions"][1]["memory_bytes"].as_u64().unwrap();
+    assert!(half + 2_000_000 < needed, "{none}");
+    let less = at(&format!("{}MB", half.div_ceil(1_000_000)));
+    let [batch, accumulate] = ["batch_size", "accumulate"].map(|name| less[name].as_u64().unwrap());
+    assert_eq!((batch, accumulate), (32, 2), "{less}");
+    let divisions = less["divisions"].as_array().unwrap();
+    let sizes: Vec<u64> = divisions.iter().map(|each| each["memory_bytes"].as_u64().unwrap()).collect();
+    assert!(sizes.windows(2).all(|pair| pair[0] > pair[1]), "{less}");
+    assert!(divisions.iter().all(|each| each["fits"] == (each["batch_size"] == batch)), "{less}");
+
+    let said = String::from_utf8(fit(&["--memory", "64GB"]).stdout).unwrap();
+    assert!(said.contains("the file's batch_size fits"), "{said}");
+    let none = fit(&["--memory", "1MB"]);
+    assert_eq!(none.status.code(), Some(1));
+    let text = String::from_utf8(none.stderr).unwrap();
+    assert!(text.contains("does not fit into") && text.contains("freeze more layers"), "{text}");
+    let wrong = fit(&["--memory", "lots"]);
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("use a size such as `12GB`"));
 }

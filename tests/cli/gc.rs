@@ -45,7 +45,7 @@ fn a_live_attempt_keeps_itself_and_what_it_reads() {
     std::fs::remove_dir_all(run.path()).unwrap();
     let store = runs.store();
     let key = Digest::of(b"something new");
-    let work = AttemptRequest { key: &key, variant: "scalar", uses: &[reads], forced: false };
+    let work = AttemptRequest { key: &key, variant: "scalar", uses: &[reads], forced: false, series: None };
     let AttemptStart::Working(attempt) = store.begin(work, &Interrupt::default(), &mut || {}).unwrap() else {
         panic!("nobody has done it");
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::project::{Project, document};
 
 /// Two labels, each the colour of one half of the image: both, one or none.
-fn project() -> Project {
+pub fn project() -> Project {
     let project = Project::new();
     let mut rows = vec!["image,shown,green,red".to_owned()];
     for number in 0..32u32 {

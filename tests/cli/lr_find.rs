@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::features::asked;
 use super::project::{Project, document};
 
-/// All files except the digest index, which adds a file once it is two seconds old.
+/// All files except the digest index, which adds a file once it is two seconds old, and cached features, which the
+/// stage uses too.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -13,7 +15,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             false => all.push(entry.path()),
         }
     }
-    all.retain(|file| !file.ends_with("inputs.index"));
+    all.retain(|file| !file.ends_with("inputs.index") && !file.to_string_lossy().contains(".store/features"));
     all.sort();
     all
 }
@@ -36,6 +38,15 @@ fn the_curve_is_the_same_every_time_and_the_store_stays() {
     let again = document(&project.defrost(&[&FIND[..], &["--threads", "1"]].concat()));
     assert_eq!(again["points"], found["points"]);
     assert_eq!(files(&project.path().join("runs")), before);
+    let without = [&FIND[..], &["--set", "run.feature_cache=off"]].concat();
+    assert_eq!(document(&project.defrost(&without))["points"], found["points"]);
+    let repeated = document(&project.defrost(&[&FIND[..], &["--repeats", "3"]].concat()));
+    let each = repeated["suggested_by_repeat"].as_array().unwrap();
+    assert_eq!((each.len(), &each[0]), (3, &found["suggested"]));
+    assert_ne!(repeated["points"], found["points"]);
+    // The stage finds the features of its frozen layers.
+    let run = project.run(&["--until", "frozen"]);
+    assert!(asked(&run).iter().all(|(_, images, stored)| images == stored), "{:?}", asked(&run));
     let csv = std::fs::read_to_string(project.path().join("lr/lr_find.csv")).unwrap();
     assert_eq!(csv.lines().count(), points.len() + 1);
     let png = std::fs::read(project.path().join("lr/lr_find.png")).unwrap();

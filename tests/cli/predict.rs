@@ -242,3 +242,34 @@ fn an_output_folder_with_other_files_and_thresholds_without_boxes_are_refused() 
         assert!(refused(&[&format!("{option}={value}")]).contains("a number from 0 to 1"));
     }
 }
+
+#[test]
+fn json_lines_come_one_by_one_and_images_are_sorted_into_folders() {
+    let project = Project::finished();
+    std::fs::write(project.path().join("photos/cut.png"), b"\x89PNG\r\n\x1a\n\0\0").unwrap();
+    let output = project.defrost(&["predict", "colours", "photos", "--json-lines", "--copy-to", "sorted"]);
+    assert_eq!(output.status.code(), Some(2), "one file is broken");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 37);
+    let (broken, predicted): (Vec<&Value>, Vec<&Value>) =
+        lines.iter().partition(|line| line["error"].is_string());
+    assert_eq!((broken.len(), &broken[0]["file"]), (1, &"photos/cut.png".into()));
+    let expected = document(&project.defrost(&["predict", "colours", "photos/red", "--json"]));
+    let first = expected["predictions"][0].clone();
+    assert!(predicted.iter().any(|line| **line == first));
+
+    // Each image once, below its class, with the bytes that it had.
+    let copies = walkdir::WalkDir::new(project.path().join("sorted")).into_iter().flatten();
+    let copies: Vec<_> = copies.filter(|entry| entry.file_type().is_file()).collect();
+    assert_eq!(copies.len(), predicted.len());
+    for line in predicted {
+        let file = line["file"].as_str().unwrap();
+        let name = file.strip_prefix("photos/").unwrap();
+        let copy = project.path().join("sorted").join(line["label"].as_str().unwrap()).join(name);
+        assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(project.path().join(file)).unwrap());
+    }
+    let again = project.defrost(&["predict", "colours", "photos", "--copy-to", "sorted"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("`sorted` is not empty"));
+}

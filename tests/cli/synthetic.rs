@@ -111,7 +111,8 @@ impl Runs {
                 reason: None,
             });
             let key = stage.key.expect("every key is known");
-            let work = AttemptRequest { key: &key, variant: "scalar", uses: &[], forced: false };
+            let work =
+                AttemptRequest { key: &key, variant: "scalar", uses: &[], forced: false, series: None };
             let finished =
                 match store.begin(work, &Interrupt::default(), &mut || {}).expect("nobody is at it") {
                     AttemptStart::Published(finished) => finished,
@@ -128,7 +129,7 @@ impl Runs {
                             break;
                         }
                         attempt.output().and_then(|folder| write(&folder)).expect("a folder");
-                        attempt.finish(&store).expect("nothing else is there")
+                        attempt.finish(&store, false).expect("nothing else is there")
                     }
                 };
             run.materialize(&store, &stage.name, &finished).expect("the store has it");

@@ -66,6 +66,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::DETECTION_DISTILLATION, detection_distillation),
     (metrics::code_paths::DETECTION_METRICS, detection_metrics),
     (metrics::code_paths::DETECTION_ERRORS, detection_errors),
+    (metrics::code_paths::DETECTION_INTERVALS, detection_intervals),
     (metrics::code_paths::SUBSETS, subsets),
     (metrics::code_paths::NON_MAXIMUM_SUPPRESSION, non_maximum_suppression),
     (train::code_paths::ADAM, || optimizers(&["kind = \"adam\"\nlr = 0.1"])),
@@ -167,6 +168,7 @@ pub const PATHS: &[(CodePath, Path)] = &[
         augmented(&["gaussian_blur = {}", "gaussian_blur = { probability = 1, sigma = [2, 3] }"])
     }),
     (data::code_paths::TWO_VIEWS, two_views),
+    (data::code_paths::TEST_TIME_AUGMENTATION, test_time_augmentation),
     (data::code_paths::RECOLOR, || {
         augmented(&["grayscale = 0.5", "color_jitter = { brightness = 0.5, hue = 0.1, probability = 0.5 }"])
     }),
@@ -472,6 +474,12 @@ fn detection_metrics() -> String {
     let names = ["a", "b", "c"].map(str::to_owned);
     let scores = metrics.finish(&names).unwrap();
     digest_of(format!("{} {:?}", serde_json::to_string(&scores).unwrap(), metrics.curves().mean))
+}
+
+fn detection_intervals() -> String {
+    let images = boxed_images();
+    let groups: Vec<usize> = (0..images.len()).collect();
+    digest_of(format!("{:?}", detection::intervals(&images, 3, &groups)))
 }
 
 fn detection_errors() -> String {
@@ -905,6 +913,14 @@ fn boxed_pictures(root: &std::path::Path) -> Arc<Dataset> {
 }
 
 /// Both views of four pictures, in two epochs.
+fn test_time_augmentation() -> String {
+    let settings =
+        pipeline::TestTimeAugmentation { horizontal_flip: true, vertical_flip: true, quarter_turns: true };
+    let images = tensor("images", &[2, 3, 4, 3]);
+    let versions = data::Symmetry::versions(&settings);
+    digest(&versions.iter().map(|version| version.apply(&images).unwrap()).collect::<Vec<_>>())
+}
+
 fn two_views() -> String {
     let root = tempfile::tempdir().unwrap();
     let dataset = boxed_pictures(root.path());

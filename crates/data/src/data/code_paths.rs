@@ -46,6 +46,8 @@ code_paths! {
     RECOLOR = "recolor", 1;
     /// The draws of the two views of an image.
     TWO_VIEWS = "two_views", 1;
+    /// The versions of images, and their order. Predictions are merged by the code of their task.
+    TEST_TIME_AUGMENTATION = "test_time_augmentation", 1;
 }
 
 /// Part of the recipe of every stage that reads images.

@@ -22,6 +22,8 @@ mod source;
 mod split;
 mod subset_values;
 mod summary;
+mod symmetry;
+mod tile;
 mod transform;
 mod undecodable;
 
@@ -54,5 +56,7 @@ pub use source::{
 pub use split::image_groups;
 pub use subset_values::{ImageValues, mask_files, read_image_values, values_in_paths};
 pub use summary::{BoxSummary, ClassSummary, DatasetSummary, Duplicate, Duplicates, SplitSummary};
+pub use symmetry::Symmetry;
+pub use tile::tiles;
 pub use transform::{FitMode, PreparedImage, Scratch, Transform};
 pub use undecodable::{BrokenImage, DecodeCheck};

@@ -249,14 +249,37 @@ impl Transform {
     pub fn evaluate(&self, bytes: &[u8]) -> Result<(Tensor, Geometry)> {
         let picture = self.open(bytes).map_err(Error::failed)?;
         let framing = self.fit.framing(picture.size(), self.size);
-        let image = self.frame(PixelSource::File(&picture), &framing, &mut Scratch::default());
-        let image = image.map_err(Error::failed)?;
+        self.input(PixelSource::File(&picture), &framing, picture.size())
+    }
+
+    /// Decodes all pixels of an image file, for [`Transform::tile`].
+    ///
+    /// # Errors
+    /// As for [`Transform::tensor`].
+    pub fn decoded(&self, bytes: &[u8]) -> Result<Image> {
+        let picture = self.open(bytes).map_err(Error::failed)?;
+        let (scratch, region) = (&mut Scratch::default(), Region::whole(picture.size()));
+        self.decode(&picture, Scale::Whole, region, &mut scratch.jpeg).map_err(Error::failed)
+    }
+
+    /// As [`Transform::evaluate`], for a region of a decoded picture.
+    ///
+    /// # Errors
+    /// As for [`Transform::tensor`].
+    pub fn tile(&self, picture: &Image, region: Region) -> Result<(Tensor, Geometry)> {
+        let framing = self.fit.framing((region.width, region.height), self.size);
+        self.input(PixelSource::Decoded(picture), &CropPlan { region, ..framing }, picture.dimensions())
+    }
+
+    /// The input of a network, and its geometry.
+    fn input(&self, source: PixelSource, framing: &CropPlan, size: (u32, u32)) -> Result<(Tensor, Geometry)> {
+        let image = self.frame(source, framing, &mut Scratch::default()).map_err(Error::failed)?;
         let ((width, height), channels) = (image.dimensions(), self.channels());
         let (width, height) = (width as usize, height as usize);
         let mut numbers = vec![0.0; width * height * channels];
         self.normalizer.image(&image, &mut numbers);
         let tensor = Tensor::from_vec(numbers, (1, height, width, channels), &Device::Cpu)?;
-        Ok((tensor, framing.geometry(picture.size())))
+        Ok((tensor, framing.geometry(size)))
     }
 
     /// Applies the drawn changes and normalisation to an image.

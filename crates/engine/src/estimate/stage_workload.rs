@@ -165,6 +165,7 @@ impl<'a> StageImages<'a> {
         workload: &mut Workload,
     ) {
         let images = self.images();
+        let passes = images * evaluate.versions().len();
         (workload.file_bytes, workload.weight_bytes) = (0, 0);
         let mut found = found.iter();
         for EnsembleMember { model_spec, layers } in &evaluate.members {
@@ -181,8 +182,8 @@ impl<'a> StageImages<'a> {
             workload.phases.push(WorkloadPhase {
                 name: "evaluation",
                 epochs: 1,
-                batches: images.div_ceil(INFERENCE_BATCH),
-                images,
+                batches: passes.div_ceil(INFERENCE_BATCH),
+                images: passes,
                 batch: INFERENCE_BATCH.min(images),
                 pieces: model.behind(&prefix, model.pass(prefix.layers, model.layers)),
                 reading: if kept { Vec::new() } else { vec![self.reading(&Augment::default(), images, 1)] },

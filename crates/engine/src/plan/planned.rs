@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::inputs::InputDigester;
-use super::recipe::{recipe, run_recipe};
+use super::recipe::{recipe, run_recipe, series};
 use super::resolve::{ParentStage, StageDraft};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::stage::PlannedStage;
-use crate::store::InputIndex;
+use crate::stage::{PlannedStage, ResolvedStage};
+use crate::store::{EpochSeries, InputIndex};
 
 /// A pipeline with everything that is known before it runs.
 pub struct Plan {
@@ -34,6 +34,22 @@ pub struct PlanEntry {
     pub recipe: Digest,
     /// The freezing rules as written.
     pub rules: Value,
+}
+
+impl PlanEntry {
+    /// The train stages that differ only in their number of epochs, if the first epochs do not depend on it.
+    pub fn series(&self, consumed: &[Digest]) -> Option<EpochSeries> {
+        let ResolvedStage::Train(train, _) = &self.work else { return None };
+        let continues = train.settings.depends_on_epochs().is_none();
+        continues
+            .then(|| EpochSeries { digest: series(&self.document, consumed), epochs: train.settings.epochs })
+    }
+
+    /// Why a train stage cannot continue from one with fewer epochs, if it cannot.
+    pub fn depends_on_epochs(&self) -> Option<&'static str> {
+        let ResolvedStage::Train(train, _) = &self.work else { return None };
+        train.settings.depends_on_epochs()
+    }
 }
 
 impl Plan {

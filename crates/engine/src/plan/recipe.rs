@@ -19,6 +19,13 @@ pub fn key(document: &Value, consumed: &[Digest]) -> Digest {
     Digest::of_json(&json!({ "document": document, "consumed": none_one_or_list(consumed) }))
 }
 
+/// The digest that stages share if they differ only in their number of epochs.
+pub fn series(document: &Value, consumed: &[Digest]) -> Digest {
+    let mut document = document.clone();
+    document["settings"]["epochs"] = Value::Null;
+    key(&json!({ "series": document }), consumed)
+}
+
 /// A single parent is not a list, so only stages with several parents have one.
 fn none_one_or_list(mut all: Vec<Value>) -> Value {
     match all.len() {

@@ -169,7 +169,7 @@ impl Resolver<'_> {
                 let subsets = self.subsets(name, evaluate, dataset.as_deref())?;
                 let member = |work: &&ResolvedStage| EnsembleMember {
                     model_spec: work.model_spec().clone(),
-                    layers: work.shared_layers(),
+                    layers: if evaluate.tta.is_none() { work.shared_layers() } else { 0 },
                 };
                 Some((
                     ResolvedStage::Evaluate(
@@ -183,6 +183,7 @@ impl Resolver<'_> {
                                 thresholds: evaluate.thresholds.clone(),
                                 calibration: evaluate.calibration.clone(),
                             },
+                            tta: evaluate.tta,
                         }),
                         dataset,
                     ),

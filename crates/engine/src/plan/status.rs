@@ -41,6 +41,10 @@ pub struct StageStatus {
     pub finished: Option<FinishedStage>,
     /// Why it is not a cache hit. Empty for a hit, and for a stage that was never computed.
     pub reasons: Vec<Difference>,
+    /// The epochs of the finished train stage from which it continues.
+    pub continues_after: Option<u32>,
+    /// If only the number of epochs has grown: why it trains all of them.
+    pub trains_all: Option<&'static str>,
 }
 
 /// The fields of reasons that are not settings: the starting weights, and what the store has for the stage.
@@ -48,13 +52,24 @@ const FROM: &str = "from";
 const STORE: &str = "store";
 
 impl StageStatus {
+    fn missing(key: Option<Digest>) -> Self {
+        let (status, reasons) = (Status::Miss, Vec::new());
+        Self { key, status, finished: None, reasons, continues_after: None, trains_all: None }
+    }
+
     /// The reasons in words: `optimizer.lr 1e-4 → 3e-5`.
     pub fn reason(&self) -> Option<String> {
         match (self.status, &self.reasons[..]) {
             (Status::Hit, _) => None,
-            (Status::Resume, _) => Some("interrupted earlier".to_owned()),
+            (Status::Resume, _) => Some(self.continues_after.map_or_else(
+                || "interrupted earlier".to_owned(),
+                |epochs| format!("continues after {epochs} finished epochs"),
+            )),
             (_, []) => Some("not computed before".to_owned()),
-            (_, reasons) => Some(words(reasons.iter())),
+            (_, reasons) => {
+                let all = self.trains_all.map(|why| format!(" (trains all epochs: {why})"));
+                Some(words(reasons.iter()) + &all.unwrap_or_default())
+            }
         }
     }
 
@@ -118,15 +133,14 @@ fn status(
         names.dedup();
         let to_be_computed = |name| Difference { field: FROM.to_owned(), old: Some(json!(name)), new: None };
         why.extend(names.into_iter().map(to_be_computed));
-        return Ok(StageStatus { key: None, status: Status::Miss, finished: None, reasons: why });
+        return Ok(StageStatus { reasons: why, ..StageStatus::missing(None) });
     };
     let key = key(&stage.document, &read);
     match store.lookup(&key, wanted)? {
         Lookup::Found(finished) => Ok(StageStatus {
-            key: Some(key),
             status: Status::Hit,
             finished: Some(finished),
-            reasons: Vec::new(),
+            ..StageStatus::missing(Some(key))
         }),
         missing => {
             if let Lookup::Damaged { reason, .. } = missing {
@@ -141,10 +155,25 @@ fn status(
             if why.is_empty() && earlier.is_some() {
                 why.push(Difference { field: STORE.to_owned(), old: Some(json!("finished")), new: None });
             }
-            let status = if store.resumable(&key, variant)? { Status::Resume } else { Status::Miss };
-            Ok(StageStatus { key: Some(key), status, finished: None, reasons: why })
+            let resumable = store.resumable(&key, variant)?;
+            let series = stage.series(&read).filter(|_| !resumable);
+            let shorter = series.map_or(Ok(None), |series| store.continuation(&series, variant))?;
+            let trains_all = shorter.is_none().then(|| trains_all(stage, &why)).flatten();
+            let status = if resumable || shorter.is_some() { Status::Resume } else { Status::Miss };
+            let continues_after = shorter.map(|shorter| shorter.epochs);
+            let key = Some(key);
+            Ok(StageStatus { key, status, finished: None, reasons: why, continues_after, trains_all })
         }
     }
+}
+
+/// Why a stage trains all epochs again, if the only difference is that there are more of them.
+fn trains_all(stage: &PlanEntry, reasons: &[Difference]) -> Option<&'static str> {
+    let [Difference { field, old: Some(old), new: Some(new) }] = reasons else { return None };
+    let grew = field == "epochs" && old.as_u64() < new.as_u64();
+    let reason =
+        stage.depends_on_epochs().unwrap_or("the training state of the shorter stage is not in the store");
+    grew.then_some(reason)
 }
 
 fn because(field: &str, old: Option<Value>, new: Value) -> Difference {

@@ -3,8 +3,8 @@
 use super::{RunDirectory, StageRecord};
 use crate::error::{Error, Result};
 use crate::pipeline::suggest;
-use crate::report::{Prediction, StageFiles, prediction_classes, read_predictions};
-use crate::task::{OutputForm, TaskKind};
+use crate::report::{Prediction, StageFiles, TaskReporting, prediction_classes, read_predictions};
+use crate::task::{self, OutputForm, TaskKind};
 
 /// The predictions of an evaluation of a run, and its classes or labels.
 pub(super) struct EvaluatedRun {
@@ -33,6 +33,13 @@ impl EvaluatedRun {
         let form = TaskKind::of_recipe(&document["model"]).output_form();
         Ok(Some(Self { run: run.clone(), form, classes, predictions }))
     }
+}
+
+/// The task of a stage that has finished.
+pub(super) fn finished_task(run: &RunDirectory, stage: &str) -> Result<Option<&'static TaskReporting>> {
+    let record = run.record()?;
+    let finished = record.stage(stage).filter(|_| run.stage(stage).join("metrics.json").is_file());
+    Ok(finished.and_then(|stage| task::of_stage(&stage.kind, &stage.document)))
 }
 
 /// The evaluate stages of a run, with the split that each measures.

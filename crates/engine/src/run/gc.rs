@@ -117,6 +117,10 @@ pub fn survey(store: &Store, runs: &Path) -> Result<GcSurvey> {
     for name in disk::entries(store.objects())?.iter().filter(|name| name.starts_with(disk::UNFINISHED)) {
         survey.sort(store.objects().join(name), Some("left by a process that was killed"));
     }
+    for (path, key) in store.all_continuations()? {
+        let unused = key.is_none_or(|key| !named.contains(&key));
+        survey.sort(path, unused.then_some("a training state that no run would continue"));
+    }
     survey.features(store, &named)?;
     attempts.into_iter().for_each(|(path, garbage)| survey.sort(path, garbage));
     Ok(survey)
@@ -140,6 +144,7 @@ pub fn free(store: &Store, runs: &Path) -> Result<GcSurvey> {
             let _ = std::fs::remove_dir(folder.join(key));
         }
     }
+    store.remove_empty_continuations();
     store.inputs().forget_missing();
     Ok(survey)
 }

@@ -1,25 +1,27 @@
 //! Images whose labels are probably wrong: those with which models disagree that did not train on them.
 //!
 //! Images are ranked by the margin of the given label: its probability minus the highest of the other classes (Northcutt,
-//! Jiang, Chuang, *Confident Learning* (JAIR 2021), §3.2). Of several labels, it is the worst of them.
+//! Jiang, Chuang, *Confident Learning* (JAIR 2021), §3.2). Of several labels, it is the worst of them. Boxes
+//! are checked one by one: `box_check.rs`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::RunDirectory;
+use super::box_check::check_boxes;
 use super::comparison::ComparedSheet;
 use super::evaluated::{EvaluatedRun, of_validation};
 use super::stage_images::StageImages;
 use crate::data::LABELS_BETWEEN;
 use crate::error::{Error, Result};
 use crate::metrics::{THRESHOLD, most_likely};
-use crate::report::{self, CheckedLabel, SheetImage};
+use crate::report::{self, CheckedLabel, ImageBox, SheetImage};
 use crate::task::OutputForm;
 
 /// The images of a sheet.
 const IN_SHEET: usize = 24;
 
-/// All evaluated images, those whose label is most probably wrong first.
+/// All evaluated images, or the boxes that detectors find otherwise; those that are most probably wrong first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelCheck {
     /// The evaluate stage.
@@ -48,9 +50,13 @@ pub fn check_labels(runs: &[RunDirectory], stage: Option<&str>) -> Result<LabelC
         evaluated.extend(EvaluatedRun::read(run, &stage)?);
     }
     let Some(first) = evaluated.first() else {
-        return Err(Error::usage(format!("no run has class probabilities of stage `{stage}`")).hint(
-            "finish the runs; labels of boxes are not checked: look at `wrong_boxes.csv` of the stage",
-        ));
+        let (images, runs) = check_boxes(runs, &stage)?;
+        let Some(first) = runs.first().cloned() else {
+            return Err(Error::usage(format!("no run has predictions of stage `{stage}`"))
+                .hint("finish the runs, or name another stage with `--stage`"));
+        };
+        let runs = runs.iter().map(|run| run.path().display().to_string()).collect();
+        return Ok(LabelCheck { stage, images, runs, first });
     };
     if let Some(other) = evaluated.iter().find(|other| other.classes != first.classes) {
         let (one, other) = (first.run.path().display(), other.run.path().display());
@@ -80,7 +86,8 @@ pub fn check_labels(runs: &[RunDirectory], stage: Option<&str>) -> Result<LabelC
                 OutputForm::Independent => of_labels(label, &first.classes, &means),
                 OutputForm::Exclusive | OutputForm::Boxes => of_class(label, &first.classes, &means),
             };
-            CheckedLabel { file: file.to_owned(), label: label.to_owned(), suggested, margin, runs }
+            let (file, label) = (file.to_owned(), label.to_owned());
+            CheckedLabel { file, label, suggested, margin, runs, given_box: None, suggested_box: None }
         })
         .collect();
     images.sort_by(|a, b| a.margin.total_cmp(&b.margin).then_with(|| a.file.cmp(&b.file)));
@@ -110,6 +117,18 @@ fn of_labels(label: &str, classes: &[String], probabilities: &[f32]) -> (String,
     (likely.join(LABELS_BETWEEN), named().map(margin).fold(f64::INFINITY, f64::min))
 }
 
+/// The names of boxes on sheets.
+const BOX_NAMES: [&str; 2] = ["given", "found"];
+
+/// The boxes of a suspect, if it has any.
+fn boxes(suspect: &CheckedLabel) -> Vec<ImageBox> {
+    let shown = |(class, corners): (usize, Option<[f32; 4]>)| {
+        let [left, top, right, bottom] = corners?;
+        Some(ImageBox { class, score: None, left, top, right, bottom })
+    };
+    [suspect.given_box, suspect.suggested_box].into_iter().enumerate().filter_map(shown).collect()
+}
+
 impl LabelCheck {
     /// The images whose given label is not the likely one.
     pub fn suspects(&self) -> &[CheckedLabel] {
@@ -132,17 +151,18 @@ impl LabelCheck {
             let pictures = suspects.iter().map(|suspect| images.picture(&suspect.file));
             let pictures = pictures.collect::<Result<Vec<_>>>()?;
             let captions: Vec<String> = suspects.iter().map(CheckedLabel::in_words).collect();
-            let cells = pictures.iter().zip(suspects).zip(&captions);
+            let boxes: Vec<Vec<ImageBox>> = suspects.iter().map(boxes).collect();
+            let cells = pictures.iter().zip(suspects).zip(captions.iter().zip(&boxes));
             let cells: Vec<SheetImage> = cells
-                .map(|((image, suspect), caption)| SheetImage {
+                .map(|((image, suspect), (caption, boxes))| SheetImage {
                     image,
                     name: &suspect.file,
                     caption: Some(caption),
-                    boxes: &[],
+                    boxes,
                 })
                 .collect();
             let title = "Labels that are probably wrong: given → likely";
-            let jpeg = report::jpeg(&report::sheet(title, &cells, &[])?)?;
+            let jpeg = report::jpeg(&report::sheet(title, &cells, &BOX_NAMES.map(str::to_owned))?)?;
             sheets.push(ComparedSheet { name: format!("label_check_{number}.jpg"), jpeg });
         }
         Ok(sheets)

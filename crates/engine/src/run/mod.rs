@@ -5,6 +5,7 @@
 //! prints, and never reads a clock itself.
 
 mod already_complete;
+mod box_check;
 mod comparison;
 mod decisions;
 mod decode_failures;
@@ -30,6 +31,7 @@ mod request;
 mod results;
 mod runner;
 mod selection;
+mod sorted_copies;
 mod stage_images;
 mod summary;
 mod tensorboard;
@@ -51,11 +53,12 @@ pub use locate::{all_runs, resolve_run, resolve_runs, runs_root, runs_root_from}
 pub use out_of_fold::out_of_fold;
 pub use predict::{Predictor, PredictorUse};
 pub use prediction_folder::{DrawnFiles, PredictionFolder};
-pub use predictions::{PredictedImage, Predictions};
+pub use predictions::{PredictedImage, PredictionSettings, Predictions, TileSettings};
 pub use previous_run::previous_stages;
 pub use record::{RunRecord, StageRecord};
 pub use report::report_data;
 pub use request::{PipelineTexts, RunOptions, RunResult, StageEnd, StageResult as Done};
 pub use selection::selected;
+pub use sorted_copies::SortedCopies;
 pub use summary::{MonitoredBest, RunFailure, RunSummary, StageOverview, StepProgress, list, summarize};
 pub use verify::{FrozenProof, VerifyProblem, VerifyReport, verify};

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::directory::RESOLVED;
 use super::{RunDirectory, RunRecord, StageRecord, VerifyProblem};
-use crate::data::{Geometry, LARGEST_IMAGE, Transform, image_format_names};
+use crate::data::{Geometry, Image, LARGEST_IMAGE, Region, Transform, image_format_names};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::{Model, StateDict};
@@ -165,6 +165,16 @@ impl Predictor {
     /// The bytes of an image file as for [`Predictor::image`], with the place of the picture in it.
     pub(super) fn placed(&self, file: &Path, bytes: &[u8]) -> Result<(Tensor, Geometry)> {
         self.transform.evaluate(bytes).map_err(|error| undecodable(file, &error.to_string()))
+    }
+
+    /// All pixels of an image file, of which tiles are inputs.
+    pub(super) fn decoded(&self, file: &Path, bytes: &[u8]) -> Result<Image> {
+        self.transform.decoded(bytes).map_err(|error| undecodable(file, &error.to_string()))
+    }
+
+    /// A region of a picture as [`Predictor::placed`] makes an input of the whole.
+    pub(super) fn tile(&self, picture: &Image, region: Region) -> Result<(Tensor, Geometry)> {
+        self.transform.tile(picture, region)
     }
 
     /// The whole upright picture in RGB8. Images of another depth are shown as the model sees them.

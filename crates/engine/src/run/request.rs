@@ -39,6 +39,8 @@ pub struct RunOptions<'a> {
     /// The bytes that a stage may use for decoded images.
     pub image_cache: usize,
     pub checkpoint_seconds: f64,
+    /// Whether train stages keep their training state, from which stages with more epochs continue.
+    pub keep_training_state: bool,
     /// The maximum bytes of cached features; `None` disables caching.
     pub feature_bytes: Option<u64>,
     /// Whether to write event files for TensorBoard.

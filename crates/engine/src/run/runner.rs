@@ -168,6 +168,11 @@ impl Runner<'_> {
     }
 
     fn key(&self, stage: &PlanEntry) -> Result<Digest> {
+        Ok(plan::key(&stage.document, &self.consumed(stage)?))
+    }
+
+    /// The digests of the checkpoints that a stage reads, in order.
+    fn consumed(&self, stage: &PlanEntry) -> Result<Vec<Digest>> {
         let consumed = |parent: &ParentStage| {
             let finished = self.finished[parent.stage].as_ref();
             finished.and_then(|finished| finished.files.get(parent.file()).copied()).ok_or_else(|| {
@@ -175,8 +180,7 @@ impl Runner<'_> {
                 Error::bug(format!("`{above}` left no `{}` for `{}`", parent.file(), stage.name))
             })
         };
-        let consumed = stage.parents.iter().map(consumed).collect::<Result<Vec<_>>>()?;
-        Ok(plan::key(&stage.document, &consumed))
+        stage.parents.iter().map(consumed).collect()
     }
 
     fn stage(
@@ -203,7 +207,8 @@ impl Runner<'_> {
         }
         let above = stage.parents.iter().map(|parent| &self.plan.stages[parent.stage]);
         let uses: Vec<Digest> = above.filter_map(|above| self.key(above).ok()).collect();
-        let work = store::AttemptRequest { key, variant: self.options.variant, uses: &uses, forced };
+        let series = stage.series(&self.consumed(stage)?);
+        let work = store::AttemptRequest { key, variant: self.options.variant, uses: &uses, forced, series };
         let mut waiting = || self.warn(stage, "waiting for another process that is computing this stage");
         match self.store.begin(work, self.interrupt, &mut waiting)? {
             AttemptStart::Published(finished) => {
@@ -218,7 +223,7 @@ impl Runner<'_> {
                 let outcome = if latest.is_some() { StageOutcome::Resumed } else { StageOutcome::Ran };
                 start(outcome, why);
                 self.compute(stage, key, &attempt, latest, forced)?;
-                Ok((attempt.finish(self.store)?, outcome))
+                Ok((attempt.finish(self.store, self.options.keep_training_state)?, outcome))
             }
         }
     }
@@ -264,6 +269,7 @@ impl Runner<'_> {
             workers: self.options.workers,
             image_cache: self.options.image_cache,
             checkpoint_seconds: self.options.checkpoint_seconds,
+            keep_training_state: self.options.keep_training_state,
         };
         stage.work.execute(&context)
     }

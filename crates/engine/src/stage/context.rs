@@ -59,6 +59,8 @@ pub struct StageContext<'a> {
     pub image_cache: usize,
     /// The maximum time of work lost to a kill.
     pub checkpoint_seconds: f64,
+    /// Whether the training state is kept at the end, for stages with more epochs.
+    pub keep_training_state: bool,
 }
 
 impl StageContext<'_> {

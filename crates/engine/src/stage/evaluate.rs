@@ -16,18 +16,19 @@ use super::recipe::{
 };
 use super::{ModelSpec, Preprocess, StageContext, SubsetSpec, train::pretty};
 use crate::code_path::CodePath;
-use crate::data::{self, Dataset, Split};
+use crate::data::code_paths::TEST_TIME_AUGMENTATION;
+use crate::data::{self, Dataset, Split, Symmetry};
 use crate::error::{Error, Result};
 use crate::events::{StepPosition, StepTimer};
 use crate::model::{self, Pass};
 use crate::ops;
-use crate::pipeline::Broken;
+use crate::pipeline::{Broken, TestTimeAugmentation};
 use crate::report::code_paths::PICTURES;
 use crate::task::{
     EvaluatedImages, Evaluation, Evaluator, Fits, ImageSheet, MeasuredImages, RecognitionSpec, Task,
     TaskFile, TaskVisitor,
 };
-use crate::train::TrainBatch;
+use crate::train::{Scores, TrainBatch};
 
 pub struct EvaluateStage {
     /// One model, or several whose probabilities are averaged; all have the same classes.
@@ -40,6 +41,8 @@ pub struct EvaluateStage {
     pub subsets: Vec<SubsetSpec>,
     /// What is fitted on the validation split.
     pub fits: Fits,
+    /// The versions of each image that are predicted.
+    pub tta: Option<TestTimeAugmentation>,
 }
 
 /// An evaluated model.
@@ -47,7 +50,7 @@ pub struct EvaluateStage {
 pub struct EnsembleMember {
     pub model_spec: ModelSpec,
     /// The number of layers that were frozen in the stage of the weights: their features are shared with that
-    /// stage. Not part of the recipe, since the result is the same.
+    /// stage. 0 if each image has several versions. Not part of the recipe, since the result is the same.
     pub layers: usize,
 }
 
@@ -92,6 +95,7 @@ impl EvaluateStage {
             recognition: self.recognition.as_ref().map(recognition),
             thresholds: self.fits.thresholds.as_ref(),
             calibration: self.fits.calibration.as_ref(),
+            tta: self.tta,
             group: self.group(),
             subsets: self
                 .subsets
@@ -116,7 +120,7 @@ impl EvaluateStage {
                     dataset: Some(dataset),
                     split: self.split,
                     skips_broken: self.preprocess.0.broken == Broken::Skip,
-                    models: self.members.len(),
+                    models: self.members.len() * self.versions().len(),
                 }));
                 paths.extend(self.model_spec().task(None).analysis_code_paths());
                 paths.extend(self.subsets.iter().flat_map(SubsetSpec::code_paths));
@@ -125,7 +129,13 @@ impl EvaluateStage {
         }
         paths.extend(data::code_paths::of_images(&self.preprocess.0, dataset, &self.parts()));
         paths.extend(self.model_spec().names(dataset, &self.parts()));
+        paths.extend(self.tta.map(|_| TEST_TIME_AUGMENTATION));
         paths
+    }
+
+    /// The versions of each image, the image itself first.
+    pub fn versions(&self) -> Vec<Symmetry> {
+        Symmetry::versions(&self.tta.unwrap_or_default())
     }
 
     pub fn execute(&self, dataset: &Arc<Dataset>, context: &StageContext) -> Result<()> {
@@ -178,7 +188,7 @@ impl EvaluateStage {
                     fits: self.fits.clone(),
                     groups,
                 };
-                self.model_spec().task(None).evaluator(images, self.members.len())
+                self.model_spec().task(None).evaluator(images, self.members.len() * self.versions().len())
             }
         }
     }
@@ -192,6 +202,7 @@ impl EvaluateStage {
         evaluator: &mut dyn Evaluator,
     ) -> Result<BTreeSet<usize>> {
         let EnsembleMember { model_spec, layers } = &self.members[member];
+        let versions = self.versions();
         let model = model_spec.build();
         let state = context.load_model(member, &model.description)?;
         let mut pass = Pass::inference(&state);
@@ -202,8 +213,15 @@ impl EvaluateStage {
             for batch in batches {
                 context.interrupt.check()?;
                 let TrainBatch { input, index, targets: annotations, samples, .. } = batch?;
-                let outputs = evaluator.forward(&model, &mut pass, *layers, input)?;
-                let scores = evaluator.update(pass.tape(), &outputs, &annotations, &samples)?;
+                let mut scores = Scores::new();
+                for version in &versions {
+                    let (input, annotations) = match version.is_identity() {
+                        true => (input.clone(), annotations.clone()),
+                        false => (input.map(|images| version.apply(images))?, annotations.turned(version)),
+                    };
+                    let outputs = evaluator.forward(&model, &mut pass, *layers, input)?;
+                    scores = evaluator.update(pass.tape(), &outputs, &annotations, &samples)?;
+                }
                 let (stage, step) = (context.stage, before + index + 1);
                 let left = total - step;
                 let position = StepPosition { stage, epoch: 1, epochs: 1, step, steps: total, left };

@@ -13,8 +13,8 @@ use crate::task::{Task, TaskVisitor};
 use crate::train::{self, LrPoint, LrRange, LrRangeTest, Optimizer, TrainContext};
 
 impl TrainStage {
-    /// Trains from the weights that the stage starts from, while the learning rate grows; neither weights nor features
-    /// are kept.
+    /// Trains from the weights that the stage starts from, while the learning rate grows. The weights are not kept;
+    /// features of frozen layers are, for the stage. `seed` replaces the pipeline's in the order and changes of images.
     ///
     /// # Errors
     /// What the stage itself would fail with; [`Interrupted`](crate::error::Kind::Interrupted) when asked to stop.
@@ -23,8 +23,10 @@ impl TrainStage {
         dataset: &Arc<Dataset>,
         context: &StageContext,
         range: &LrRange,
+        seed: u64,
     ) -> Result<LrRangeTest> {
-        self.task(Some(dataset)).visit(Raise { stage: self, dataset, context, range })
+        let seeded = Self { seed, ..self.clone() };
+        seeded.task(Some(dataset)).visit(Raise { stage: &seeded, dataset, context, range })
     }
 
     fn raise<T: Task>(

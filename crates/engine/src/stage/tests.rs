@@ -118,6 +118,7 @@ impl Scene {
             clock: &|| 0.0,
             workers: 2,
             checkpoint_seconds: f64::INFINITY,
+            keep_training_state: false,
             image_cache: 1 << 20,
         }
     }
@@ -436,6 +437,7 @@ fn what_is_in_the_store_needs_no_image() {
             recognition: None,
             subsets: Vec::new(),
             fits: Default::default(),
+            tta: None,
         }
     };
     let judged = |room, layers| {

@@ -37,6 +37,7 @@ use crate::train::{self, Optimizer, TrainContext, TrainProgress};
 use crate::weights::{self, WeightsFile};
 use crate::{features, ops, report};
 
+#[derive(Clone)]
 pub struct TrainStage {
     pub model_spec: ModelSpec,
     pub preprocess: Preprocess,
@@ -206,6 +207,10 @@ impl TrainStage {
         if !dataset.split(Split::Validation).is_empty() && progress.best.is_none() {
             return Err(Error::failed("there is no best epoch: the monitored metric was never finite")
                 .hint("lower the learning rate, or monitor another metric"));
+        }
+        if context.keep_training_state && self.settings.depends_on_epochs().is_none() {
+            let checkpoint = progress.checkpoint(&model.description, &self.table)?;
+            train::TrainCallbacks::save(&mut callbacks, &checkpoint, progress.epoch, progress.step)?;
         }
         self.publish(context, dataset, &model, task, &progress)
     }

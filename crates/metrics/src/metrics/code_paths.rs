@@ -12,10 +12,13 @@ code_paths! {
     /// 2: the area of a box of whole pixels has no rounding error.
     DETECTION_METRICS = "detection_metrics", 2;
     DETECTION_ERRORS = "detection_errors", 1;
+    /// The confidence intervals of average precision in an evaluation.
+    DETECTION_INTERVALS = "detection_intervals", 1;
     /// Scores of subsets of an evaluation, and their table.
     SUBSETS = "subsets", 1;
     NON_MAXIMUM_SUPPRESSION = "non_maximum_suppression", 1;
     ENSEMBLE = "ensemble", 1;
     VERIFICATION = "verification", 1;
-    IDENTIFICATION = "identification", 1;
+    /// 2: with confidence intervals.
+    IDENTIFICATION = "identification", 2;
 }

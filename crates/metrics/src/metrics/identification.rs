@@ -3,9 +3,12 @@
 //! As is usual in re-identification (Zheng et al. 2015, *Scalable Person Re-identification: A Benchmark*), but
 //! without its filter by camera. A query whose identity the gallery lacks is skipped and counted as unmatched.
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::bootstrap::{Intervals, SampleScores, bootstrap};
 use super::embeddings::Embeddings;
 use crate::error::{Error, Result};
 
@@ -25,6 +28,9 @@ pub struct IdentificationMetrics {
     pub rank10: f64,
     /// The mean over queries of the average precision, scikit-learn's `average_precision_score`.
     pub mean_average_precision: f64,
+    /// Of these four, by name: queries are drawn, all of an identity together.
+    #[serde(default, skip_serializing_if = "Intervals::is_empty")]
+    pub intervals: Intervals,
     /// The cumulative match characteristic: at index k − 1 the share of queries with a match among the k most
     /// similar gallery images. An image of another identity that is as similar as the best match is ranked
     /// before it, so constant embeddings identify no query.
@@ -34,6 +40,7 @@ pub struct IdentificationMetrics {
 
 /// The result of one query.
 struct QueryResult {
+    identity: u32,
     /// The rank of the best match, from 1.
     rank: usize,
     average_precision: f64,
@@ -87,9 +94,35 @@ impl IdentificationMetrics {
             rank5: rank(5),
             rank10: rank(10),
             mean_average_precision: precisions / matched.len() as f64,
+            intervals: intervals(&matched),
             cmc: (1..=RANKS.min(compared)).map(rank).collect(),
         })
     }
+}
+
+/// Queries of one identity resemble each other, so they are drawn together.
+fn intervals(queries: &[&QueryResult]) -> Intervals {
+    let mut places = HashMap::new();
+    let group = |query: &&QueryResult| {
+        let next = places.len();
+        *places.entry(query.identity).or_insert(next)
+    };
+    let groups: Vec<usize> = queries.iter().map(group).collect();
+    bootstrap(&groups, |weights| {
+        let total: u64 = weights.iter().sum();
+        let mean = |value: &dyn Fn(&QueryResult) -> f64| {
+            let sum: f64 =
+                queries.iter().zip(weights).map(|(query, weight)| value(query) * *weight as f64).sum();
+            (total > 0).then_some(sum / total as f64)
+        };
+        let rank = |k: usize| mean(&|query| f64::from(u8::from(query.rank <= k)));
+        SampleScores::from([
+            ("rank1", rank(1)),
+            ("rank5", rank(5)),
+            ("rank10", rank(10)),
+            ("mean_average_precision", mean(&|query| query.average_precision)),
+        ])
+    })
 }
 
 /// `None` if the gallery lacks the identity.
@@ -116,5 +149,6 @@ fn look_up(
         precision += equals.len() as f64 * right as f64 / (right + wrong) as f64;
     }
     let rank = 1 + ahead[0];
-    (!matches.is_empty()).then(|| QueryResult { rank, average_precision: precision / matches.len() as f64 })
+    let average_precision = precision / matches.len() as f64;
+    (!matches.is_empty()).then_some(QueryResult { identity, rank, average_precision })
 }

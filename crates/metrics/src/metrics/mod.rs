@@ -1,6 +1,7 @@
 //! Metrics: from predictions and embeddings to numbers, and what each number is called. Pure functions and data; nothing
 //! here draws, writes or trains.
 
+mod bootstrap;
 mod classification;
 pub mod code_paths;
 pub mod detection;
@@ -16,6 +17,7 @@ mod similarities;
 mod tests;
 mod verification;
 
+pub use bootstrap::{CONFIDENCE_LEVEL, Intervals, RESAMPLES};
 pub use classification::{
     ClassMetrics, ClassificationMetrics, ClassificationScores, cross_entropy, most_likely,
 };

@@ -174,6 +174,11 @@ pub struct CheckedLabel {
     pub margin: f64,
     /// The number of predictions that are averaged.
     pub runs: usize,
+    /// The annotated box, and the one that was found: left, top, right and bottom in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given_box: Option<[f32; 4]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggested_box: Option<[f32; 4]>,
 }
 
 impl CheckedLabel {
@@ -181,17 +186,35 @@ impl CheckedLabel {
     pub fn in_words(&self) -> String {
         let name = |label: &String| if label.is_empty() { "nothing".to_owned() } else { label.clone() };
         let sign = if self.margin < 0.0 { "−" } else { "" };
-        format!("{} → {}, margin {sign}{:.2}", name(&self.label), name(&self.suggested), self.margin.abs())
+        let moved = self.label == self.suggested && self.suggested_box.is_some();
+        let place = if moved { " in another place" } else { "" };
+        let (given, suggested) = (name(&self.label), name(&self.suggested));
+        format!("{given} → {suggested}{place}, margin {sign}{:.2}", self.margin.abs())
     }
 }
 
-/// A row for each image, in their order.
-pub fn label_check_csv(images: &[CheckedLabel]) -> String {
+/// A row for each image, or each box, in their order. Boxes have their corners in pixels.
+pub fn label_check_csv(rows: &[CheckedLabel]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["rank", "file", "label", "suggested", "margin", "runs"]).expect(IN_MEMORY);
-    for (place, CheckedLabel { file, label, suggested, margin, runs }) in images.iter().enumerate() {
-        let [file, label, suggested] = [file, label, suggested].map(|name| csv_cells::text(name));
-        writer.serialize((place + 1, file, label, suggested, margin, runs)).expect(IN_MEMORY);
+    let boxes = rows.iter().any(|row| row.given_box.is_some() || row.suggested_box.is_some());
+    let mut header = vec!["rank", "file", "label", "suggested", "margin", "runs"];
+    if boxes {
+        header.extend(["left", "top", "right", "bottom"]);
+        header.extend(["suggested_left", "suggested_top", "suggested_right", "suggested_bottom"]);
+    }
+    writer.write_record(header).expect(IN_MEMORY);
+    for (place, row) in rows.iter().enumerate() {
+        let [file, label, suggested] =
+            [&row.file, &row.label, &row.suggested].map(|name| csv_cells::text(name));
+        let mut cells = vec![(place + 1).to_string(), file.into_owned(), label.into_owned()];
+        cells.extend([suggested.into_owned(), row.margin.to_string(), row.runs.to_string()]);
+        for corners in [row.given_box, row.suggested_box].into_iter().filter(|_| boxes) {
+            match corners {
+                Some(corners) => cells.extend(corners.map(|corner| format!("{corner:.1}"))),
+                None => cells.extend([const { String::new() }; 4]),
+            }
+        }
+        writer.write_record(cells).expect(IN_MEMORY);
     }
     text(writer)
 }

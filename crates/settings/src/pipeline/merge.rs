@@ -86,8 +86,31 @@ fn merge(base: Node, over: Node) -> Node {
     Node { key: over.key, place: over.place, value }
 }
 
-/// Gives every train stage the settings of `[defaults.train]` that it does not set. Tables replace whole.
+/// Gives every train stage the settings of `[defaults.train]` that it does not set, and every stage the data set and the
+/// model of `[defaults]` that it does not name. Tables replace whole.
 pub fn apply_defaults(root: &mut Node) {
+    apply_train_defaults(root);
+    for (what, kinds) in [("data", &ALL_KINDS[..]), ("model", &ALL_KINDS[..2])] {
+        let named = root.get("defaults").and_then(|defaults| defaults.get(what)).cloned();
+        let (Some(named), Some(Node { value: NodeValue::Table(stages), .. })) =
+            (named, root.get_mut("stage"))
+        else {
+            continue;
+        };
+        for (_, stage) in stages.iter_mut() {
+            let takes = stage.get("kind").and_then(Node::text).is_some_and(|kind| kinds.contains(&kind));
+            let lacks = stage.get(what).is_none();
+            if let (true, true, NodeValue::Table(settings)) = (takes, lacks, &mut stage.value) {
+                settings.push(what.to_owned(), named.clone());
+            }
+        }
+    }
+}
+
+/// The kinds of stages; the first two create a model.
+const ALL_KINDS: [&str; 4] = ["load_weights", "init_weights", "train", "evaluate"];
+
+fn apply_train_defaults(root: &mut Node) {
     let defaults = root.get("defaults").and_then(|defaults| defaults.get("train")).cloned();
     let (Some(defaults), Some(Node { value: NodeValue::Table(stages), .. })) =
         (defaults, root.get_mut("stage"))

@@ -64,6 +64,7 @@ pub mod suggest;
 pub mod synonyms;
 mod syntax;
 mod table;
+mod test_time_augmentation;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -104,6 +105,7 @@ pub use schema::schema;
 pub use stage::*;
 pub use subsets::*;
 pub use table::*;
+pub use test_time_augmentation::TestTimeAugmentation;
 pub use training::*;
 pub use voc::{Voc, VocSplit};
 pub use yolo::Yolo;

@@ -25,6 +25,10 @@ pub struct Run {
     /// Most disk space for features of frozen layers, such as `32GiB`; or `on` (no limit), or `off`.
     #[schemars(regex(pattern = r"^(on|off|[0-9]{1,6} ?(MB|GB|TB|MiB|GiB|TiB))$"))]
     pub feature_cache: String,
+    /// Whether train stages keep their optimizer state, so that a later run with more `epochs` continues where this one
+    /// ended. It takes up to four times the space of the trained parameters.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub keep_training_state: bool,
     /// Whether to also write the numbers of each epoch for TensorBoard, to `tensorboard` in the run directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tensorboard: bool,
@@ -69,6 +73,7 @@ impl Default for Run {
             threads: None,
             workers: None,
             checkpoint_seconds: 60.0,
+            keep_training_state: true,
             tensorboard: false,
             image_cache: "1GiB".into(),
             feature_cache: "32GiB".into(),

@@ -67,6 +67,11 @@ pub trait ScheduleSettings {
         None
     }
 
+    /// Whether a step's factor depends on the number of epochs of the stage.
+    fn depends_on_epochs(&self) -> bool {
+        false
+    }
+
     /// What is wrong in a stage of so many epochs.
     fn problems(&self, _epochs: u32) -> Vec<ScheduleProblem> {
         Vec::new()

@@ -51,6 +51,11 @@ struct PipelineFile {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only its schema is used")]
 struct Defaults {
+    /// The data set of every stage that names none, if the file has several: others are for stages that name them, such
+    /// as evaluations on new images.
+    data: Option<String>,
+    /// The model of every `load_weights` or `init_weights` stage that names none, if the file has several.
+    model: Option<String>,
     /// Settings for every train stage. A stage's own settings take precedence; tables replace whole.
     #[schemars(schema_with = "train_defaults")]
     train: Option<()>,

@@ -10,7 +10,7 @@ use super::{
 };
 use super::{
     data_checks, decision_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks,
-    subset_checks, suggest,
+    subset_checks, suggest, test_time_augmentation,
 };
 
 /// Checks every data set, model and stage.
@@ -338,6 +338,7 @@ fn evaluate(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     label_checks::evaluate(draft, name, path);
     subset_checks::check(draft, name, path);
     decision_checks::check(draft, name, path);
+    test_time_augmentation::check(draft, path);
     let given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
     let sides = ["identification.gallery", "identification.query"];
     // If the stage names two other splits, its own split is not used.

@@ -13,6 +13,7 @@ use super::preset::Preset;
 use super::recognition::{Identification, Verification};
 use super::schedule::Schedule;
 use super::subsets::{Subset, Subsets};
+use super::test_time_augmentation::TestTimeAugmentation;
 use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor, Precision, WarmupStart};
 
 /// One step of the experiment. Stages form a graph through `from`.
@@ -232,6 +233,9 @@ pub struct Evaluate {
     /// after. Thresholds are then those of the corrected probabilities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// Test-time augmentation: each image is also predicted flipped and turned, and the predictions become one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tta: Option<TestTimeAugmentation>,
     /// Side length of the square images in pixels, instead of the data set's.
     #[schemars(range(min = 1, max = 4096))]
     pub image_size: Option<usize>,

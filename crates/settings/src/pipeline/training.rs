@@ -3,6 +3,22 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::label_kind::LabelKind;
+use super::stage::Train;
+
+impl Train {
+    /// Why the first epochs of a longer stage differ from those of this one; `None` if they are the same.
+    pub fn depends_on_epochs(&self) -> Option<&'static str> {
+        let closes = self.augment.close_mosaic > 0
+            && (self.augment.mosaic.is_some()
+                || self.augment.mixup.is_some() && self.loss.label_kind() == LabelKind::Boxes);
+        match self.schedule.settings().depends_on_epochs() {
+            true => Some("its schedule ends with the last epoch"),
+            false => closes.then_some("`close_mosaic` counts from the last epoch"),
+        }
+    }
+}
+
 /// How batch normalisation behaves in a train stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

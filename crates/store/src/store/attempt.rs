@@ -13,7 +13,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::lock::{self, LockResult};
-use super::{CheckpointFolder, FinishedStage, Store, VariantRequest, checkpoint, disk};
+use super::{
+    CheckpointFolder, Continuation, EpochSeries, FinishedStage, Store, VariantRequest, checkpoint, disk,
+};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::Interrupt;
@@ -35,6 +37,9 @@ pub struct AttemptRequest<'a> {
     pub uses: &'a [Digest],
     /// Compute even if the result exists, and resume only attempts of this kind.
     pub forced: bool,
+    /// For a train stage whose first epochs do not depend on their number: a new attempt continues from a shorter
+    /// stage.
+    pub series: Option<EpochSeries>,
 }
 
 /// The outcome of [`Store::begin`].
@@ -58,6 +63,7 @@ pub struct Attempt {
     key: Digest,
     variant: String,
     notes: Vec<String>,
+    series: Option<EpochSeries>,
     _lock: File,
 }
 
@@ -148,6 +154,8 @@ impl Store {
                 "continues from a copy of `{}`: another process may still be using it",
                 copied.display()
             ));
+        } else if let Some(shorter) = self.continuation_for(work)? {
+            checkpoint::copy_first(&shorter.dir, unfinished.path())?;
         }
         let dir = attempt_dir(&folder, numbers.last().map_or(1, |last| last + 1));
         match fs::rename(unfinished.path(), &dir) {
@@ -163,8 +171,14 @@ impl Store {
         }
     }
 
+    fn continuation_for(&self, work: &AttemptRequest) -> Result<Option<Continuation>> {
+        let series = work.series.filter(|_| !work.forced);
+        series.map_or(Ok(None), |series| self.continuation(&series, work.variant))
+    }
+
     fn attempt(&self, dir: PathBuf, work: &AttemptRequest, notes: Vec<String>, lock: File) -> Attempt {
-        Attempt { dir, key: *work.key, variant: work.variant.to_owned(), notes, _lock: lock }
+        let (key, variant, series) = (*work.key, work.variant.to_owned(), work.series);
+        Attempt { dir, key, variant, notes, series, _lock: lock }
     }
 
     /// Removes leftover attempts of a finished stage and variant, for example after a process was killed just
@@ -252,9 +266,16 @@ impl Attempt {
         self.dir.join(SCRATCH)
     }
 
-    /// Publishes the output folder and removes the attempt.
-    pub fn finish(self, store: &Store) -> Result<FinishedStage> {
+    /// Publishes the output folder and removes the attempt. With `continuable`, its last checkpoint is that of the end
+    /// of training, and is kept for stages with more epochs.
+    pub fn finish(self, store: &Store, continuable: bool) -> Result<FinishedStage> {
         let finished = store.publish(&self.key, &self.variant, &self.dir.join(OUTPUT))?;
+        if let Some(series) = self.series.filter(|_| continuable)
+            && let Some(last) = checkpoint::newest(&self.dir)?.0
+        {
+            // The stage is finished also if this fails.
+            let _ = store.keep_continuation(&series, &self.key, &self.variant, &last);
+        }
         self.discard()?;
         Ok(finished)
     }

@@ -74,6 +74,11 @@ pub(super) fn newest(folder: &Path) -> Result<(Option<CheckpointFolder>, Vec<Str
     Ok((None, torn))
 }
 
+/// Copies a complete checkpoint into a folder without one, as its first. False if it vanished meanwhile.
+pub(super) fn copy_first(dir: &Path, into: &Path) -> Result<bool> {
+    copy(dir, &folder_of(into, 1))
+}
+
 /// Copies the newest complete checkpoint of several attempts into another folder, and returns which one.
 /// Attempts may be in use; one that vanishes is skipped.
 pub(super) fn copy_newest(attempts: &[PathBuf], into: &Path) -> Result<Option<PathBuf>> {
@@ -84,24 +89,31 @@ pub(super) fn copy_newest(attempts: &[PathBuf], into: &Path) -> Result<Option<Pa
     found.sort();
     for (number, dir) in found.into_iter().rev() {
         let target = folder_of(into, number);
-        let copy = || {
-            disk::files_below(&dir)?
-                .iter()
-                .try_for_each(|name| disk::duplicate(&dir.join(name), &target.join(name)))
-        };
-        if copy().is_ok() && is_whole(&target) {
+        if copy(&dir, &target)? {
             return Ok(Some(dir));
         }
-        disk::remove(&target)?;
     }
     Ok(None)
+}
+
+/// Whether the copy is complete; otherwise it is removed.
+fn copy(dir: &Path, target: &Path) -> Result<bool> {
+    let copied = disk::files_below(dir).and_then(|names| {
+        names.iter().try_for_each(|name| disk::duplicate(&dir.join(name), &target.join(name)))
+    });
+    let complete = copied.is_ok() && is_whole(target);
+    if !complete {
+        disk::remove(target)?;
+    }
+    Ok(complete)
 }
 
 fn folder_of(attempt: &Path, number: u64) -> PathBuf {
     attempt.join(format!("{PREFIX}{number:06}"))
 }
 
-fn is_whole(dir: &Path) -> bool {
+/// Whether a checkpoint folder has all its files with their digests.
+pub(super) fn is_whole(dir: &Path) -> bool {
     let Ok(CheckpointRecord { files }) = disk::read_json(&dir.join(RECORD)) else {
         return false;
     };

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod checkpoint;
+mod continuation;
 mod decodable_index;
 pub mod disk;
 mod input_index;
@@ -19,6 +20,7 @@ mod tests;
 pub use attempt::keys_in_use;
 pub use attempt::{Attempt, AttemptRequest, AttemptStart};
 pub use checkpoint::CheckpointFolder;
+pub use continuation::{Continuation, EpochSeries};
 pub use decodable_index::DecodableIndex;
 pub use input_index::InputIndex;
 pub use objects::{FinishedStage, GcHold, Lookup, Store, VariantRequest};

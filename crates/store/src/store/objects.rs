@@ -259,7 +259,7 @@ fn request_admits(wanted: VariantRequest, variant: &str) -> bool {
 }
 
 /// A variant's folder: `cuda sm_90 cudnn 9.1` is `cuda-sm_90-cudnn-9.1`.
-fn folder_name(variant: &str) -> String {
+pub(super) fn folder_name(variant: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     let name: String = variant.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
     name.trim_start_matches('.').to_owned()

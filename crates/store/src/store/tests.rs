@@ -18,7 +18,7 @@ fn key() -> Digest {
 }
 
 fn work(key: &Digest) -> AttemptRequest<'_> {
-    AttemptRequest { key, variant: "scalar", uses: &[], forced: false }
+    AttemptRequest { key, variant: "scalar", uses: &[], forced: false, series: None }
 }
 
 fn begin(store: &Store, work: AttemptRequest) -> Attempt {
@@ -163,7 +163,7 @@ fn two_at_the_same_stage_compute_it_once() {
                     computed.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(150));
                     output(&attempt.output().unwrap(), &[("weights", "x")]);
-                    attempt.finish(&store).unwrap();
+                    attempt.finish(&store, false).unwrap();
                 }
             });
         }

@@ -1,7 +1,9 @@
 //! The annotations of a batch's images, from which a task makes targets.
 
 use super::Task;
-use crate::data::{BoxArea, ComposedPart, Dataset, Geometry, GeometryChain, LabelKind, LabelledBox, Sample};
+use crate::data::{
+    BoxArea, ComposedPart, Dataset, Geometry, GeometryChain, LabelKind, LabelledBox, Sample, Symmetry,
+};
 use crate::train::{Batches, TrainBatch};
 
 /// The annotations of a batch, row by row.
@@ -60,6 +62,17 @@ impl<'a> Annotations<'a> {
     pub fn of_picture(geometry: Geometry) -> Self {
         let objects = InputObjects { boxes: Vec::new(), moves: GeometryChain(vec![geometry]) };
         Self { objects: Some(vec![objects]), ..Self::of([]) }
+    }
+
+    /// For the same images, flipped or turned.
+    pub fn turned(&self, symmetry: &Symmetry) -> Self {
+        let turned = |row: &InputObjects| {
+            let mut moves = row.moves.clone();
+            moves.0.extend(row.input_size().map(|size| symmetry.geometry(size)));
+            InputObjects { boxes: row.boxes.iter().map(|object| symmetry.moved(object)).collect(), moves }
+        };
+        let objects = self.objects.as_ref().map(|rows| rows.iter().map(turned).collect());
+        Self { samples: self.samples.clone(), shares: self.shares.clone(), objects }
     }
 
     /// For images that show these parts, row by row.

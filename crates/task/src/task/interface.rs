@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use serde_json::Value as Json;
 
-use super::{Annotations, Decisions, EvaluatedImages, Evaluator, MeasuredImages, TaskSpec};
+use super::{Annotations, Decisions, EvaluatedImages, Evaluator, InputObjects, MeasuredImages, TaskSpec};
 use crate::code_path::CodePath;
 use crate::data::Sample;
 use crate::error::{Error, Result};
@@ -74,6 +74,37 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
         self
     }
 
+    /// One prediction from those of several inputs that show the same picture. `inputs` has the place of each in the
+    /// picture; it is empty if each shows the whole.
+    ///
+    /// # Errors
+    /// The task cannot merge predictions. Validation refuses pipeline files that request it.
+    fn merged(
+        &self,
+        _predictions: Vec<Self::Prediction>,
+        _inputs: &[InputObjects],
+        _thresholds: &BoxThresholds,
+    ) -> Result<Self::Prediction> {
+        Err(Error::bug("merged predictions of a task that cannot merge them"))
+    }
+
+    /// The scores of merged predictions. `losses` has the losses of all versions of all images.
+    ///
+    /// # Errors
+    /// As for [`Task::merged`].
+    fn measured(
+        &self,
+        _losses: Self::Meter,
+        _predictions: &[(&Sample, &Self::Prediction)],
+    ) -> Result<Self::Meter> {
+        Err(Error::bug("scores of merged predictions of a task that cannot merge them"))
+    }
+
+    /// The prediction for a new image, with the temperature.
+    fn corrected(&self, prediction: Self::Prediction) -> Self::Prediction {
+        prediction
+    }
+
     /// The prediction for each row, for people and other programs. By default, it is that of an evaluation.
     fn predict_new(
         &self,
@@ -124,10 +155,10 @@ pub trait Task: train::TrainTask + Sized + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// An evaluation of several models together.
+    /// An evaluation of several models, or versions of each image, together.
     ///
     /// # Errors
-    /// The task cannot average models. Validation refuses pipeline files that request it.
+    /// The task cannot merge predictions. Validation refuses pipeline files that request it.
     fn ensemble(self, _images: EvaluatedImages) -> Result<Box<dyn Evaluator>> {
         Err(Error::bug("an ensemble of a task that has none"))
     }

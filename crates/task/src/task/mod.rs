@@ -16,6 +16,7 @@ mod annotations;
 mod class_list;
 mod class_weights;
 pub mod classification;
+mod confidence_intervals;
 pub mod contrastive;
 pub mod detection;
 mod evaluator;
@@ -23,6 +24,7 @@ mod evaluator;
 mod example;
 mod interface;
 mod kind;
+mod merged_predictions;
 pub mod multi_label;
 mod new_images;
 mod probabilities;
@@ -41,7 +43,7 @@ pub use interface::{
     OutputDescription, OutputForm, Predictions, ShownImage, Task, TaskFile, TaskProblem,
 };
 pub use kind::{TaskKind, TaskVisitor};
-pub use new_images::NewImages;
+pub use new_images::{ImageInputs, NewImages};
 pub use probabilities::{Decisions, FittedScores, ThresholdScores};
 pub use recognition::{GallerySearch, PairVerification, RecognitionSpec};
 pub use registry::{TASKS, named, of_stage};

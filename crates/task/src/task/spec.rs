@@ -157,16 +157,22 @@ impl<'a> TaskSpec<'a> {
     }
 
     /// Predictions of new images, of which there are none yet.
-    pub fn new_images(&self, thresholds: BoxThresholds, decisions: Decisions) -> Box<dyn NewImages> {
-        struct Collect(BoxThresholds, Decisions);
+    /// They are kept for tables if `keeps` is true.
+    pub fn new_images(
+        &self,
+        thresholds: BoxThresholds,
+        decisions: Decisions,
+        keeps: bool,
+    ) -> Box<dyn NewImages> {
+        struct Collect(BoxThresholds, Decisions, bool);
         impl TaskVisitor for Collect {
             type Output = Box<dyn NewImages>;
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
-                Box::new(CollectedPredictions::new(task.deciding(self.1), self.0))
+                Box::new(CollectedPredictions::new(task.deciding(self.1), self.0, self.2))
             }
         }
-        self.visit(Collect(thresholds, decisions))
+        self.visit(Collect(thresholds, decisions, keeps))
     }
 }
 

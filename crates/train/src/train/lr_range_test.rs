@@ -84,6 +84,34 @@ impl LrRangeTest {
         (steepest.1 < 0.0).then(|| points[steepest.0].lr)
     }
 
+    /// A rate in the longest valley of the smoothed loss: halfway through its longest falling subsequence, which is less
+    /// sensitive to noise than a slope. `None` if it never falls. The rule of fastai, at its default position.
+    pub fn lr_of_valley(&self) -> Option<f64> {
+        let loss = |at: usize| self.points[at].smoothed;
+        // The length of the longest falling subsequence that ends at each point.
+        let mut lengths = vec![1usize; self.points.len()];
+        for at in 1..lengths.len() {
+            let before = (0..at).filter(|before| loss(*before) > loss(at)).map(|before| lengths[before]);
+            lengths[at] = 1 + before.max().unwrap_or(0);
+        }
+        let (end, length) =
+            (0..lengths.len()).rev().map(|at| (at, lengths[at])).max_by_key(|(_, length)| *length)?;
+        let start = (end + 1).saturating_sub(length);
+        (length > 1).then(|| self.points[start + (end - start) / 2].lr)
+    }
+
+    /// The mean of several tests over the same rates, up to the end of the shortest.
+    pub fn mean(tests: &[Self]) -> Self {
+        let steps = tests.iter().map(|test| test.points.len()).min().unwrap_or(0);
+        let mut mean = Self::default();
+        for step in 0..steps {
+            let loss = tests.iter().map(|test| test.points[step].loss).sum::<f64>() / tests.len() as f64;
+            mean.push(tests[0].points[step].lr, loss);
+        }
+        mean.diverged = tests.iter().any(|test| test.diverged);
+        mean
+    }
+
     /// A tenth of the rate with the minimum smoothed loss.
     pub fn tenth_of_lr_of_lowest_loss(&self) -> Option<f64> {
         Some(self.points[self.lowest()?].lr / 10.0)
@@ -249,7 +277,7 @@ impl TrainCallbacks for LossRecorder<'_> {
 mod tests {
     use super::*;
 
-    fn test(range: &LrRange, loss: impl Fn(f64) -> f64) -> LrRangeTest {
+    fn test(range: &LrRange, mut loss: impl FnMut(f64) -> f64) -> LrRangeTest {
         let mut test = LrRangeTest::default();
         let _ = (0..range.steps).map(|step| range.lr(step)).all(|lr| test.push(lr, loss(lr)));
         test
@@ -269,12 +297,38 @@ mod tests {
     }
 
     #[test]
+    fn the_valley_is_found_under_noise_that_misleads_a_slope() {
+        let range = LrRange { low: 1e-6, high: 1.0, steps: 100 };
+        let fall = |lr: f64| 2.0 / (1.0 + lr / 1e-3) + 3.0 * lr;
+        let clean = test(&range, fall).lr_of_valley().unwrap();
+        assert!((1e-4..2e-2).contains(&clean), "{clean}");
+        let tests: Vec<LrRangeTest> = (0..8)
+            .map(|seed| {
+                let mut state = 2 * seed + 1u32;
+                test(&range, |lr| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    fall(lr) + f64::from(state >> 8) / f64::from(1u32 << 24) - 0.5
+                })
+            })
+            .collect();
+        for found in tests.iter().chain([&LrRangeTest::mean(&tests)]) {
+            let ratio = found.lr_of_valley().unwrap() / clean;
+            assert!((0.2..5.0).contains(&ratio), "{ratio}");
+        }
+        let mean = LrRangeTest::mean(&tests);
+        assert_eq!((mean.points.len(), mean.points[7].lr), (100, range.lr(7)));
+        assert_eq!(LrRangeTest::mean(&tests[..1]).points, tests[0].points);
+    }
+
+    #[test]
     fn a_loss_that_never_falls_suggests_nothing() {
         let range = LrRange { low: 1e-6, high: 1.0, steps: 30 };
         assert_eq!(test(&range, |lr| 1.0 + lr).lr_of_steepest_descent(), None);
         let one = test(&range, |_| f64::NAN);
         assert!(one.points.is_empty() && one.diverged);
         assert_eq!((one.lr_of_steepest_descent(), one.tenth_of_lr_of_lowest_loss()), (None, None));
+        assert_eq!((one.lr_of_valley(), test(&range, |lr| 1.0 + lr).lr_of_valley()), (None, None));
+        assert!(LrRangeTest::mean(&[one]).points.is_empty());
     }
 
     #[test]

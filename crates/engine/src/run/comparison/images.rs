@@ -8,8 +8,8 @@ use crate::report::{
     ComparedImage, ComparedImages, ImageAnswer, ImageRow, RunComparison, StageFiles, comparison_sheet, jpeg,
 };
 use crate::run::RunDirectory;
+use crate::run::evaluated::finished_task;
 use crate::run::stage_images::StageImages;
-use crate::task;
 
 /// The rows of a sheet.
 const ROWS: usize = 6;
@@ -63,9 +63,7 @@ struct Column {
 
 impl Column {
     fn read(label: &str, run: &RunDirectory, stage: &str) -> Result<Self> {
-        let record = run.record()?;
-        let finished = record.stage(stage).filter(|_| run.stage(stage).join("metrics.json").is_file());
-        let task = finished.and_then(|stage| task::of_stage(&stage.kind, &stage.document));
+        let task = finished_task(run, stage)?;
         let images =
             task.map(|task| (task.compared_images)(&StageFiles::new(run.path(), stage))).transpose()?;
         Ok(Self { label: label.to_owned(), run: run.clone(), images: images.unwrap_or_default() })

@@ -10,7 +10,7 @@ use super::{
     InitWeightsRecipe, LoadWeightsRecipe, ModelRecipe, ParametersRecipe, PreprocessRecipe, RecognitionRecipe,
     SplitRecipe, SubsetRecipe, TrainSettings,
 };
-use crate::pipeline::{Calibration, Thresholds};
+use crate::pipeline::{Calibration, TestTimeAugmentation, Thresholds};
 
 /// The recipe of a stage, but for the stages above it.
 #[derive(Serialize)]
@@ -57,6 +57,8 @@ pub struct EvaluateRecipe<'a> {
     pub thresholds: Option<&'a Thresholds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<&'a Calibration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tta: Option<TestTimeAugmentation>,
     /// The expression whose groups of images are drawn for confidence intervals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<&'a str>,

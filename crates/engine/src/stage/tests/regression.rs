@@ -246,6 +246,7 @@ fn a_third_task_is_evaluated_with_its_own_predictions_and_files() {
         recognition: None,
         subsets: Vec::new(),
         fits: Default::default(),
+        tta: None,
     };
     let work = |context: &StageContext| {
         let evaluator =

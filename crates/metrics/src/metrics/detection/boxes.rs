@@ -81,10 +81,15 @@ pub fn intersection_over_union(a: [f64; 4], b: [f64; 4]) -> f64 {
     share(both, box_area(a) + box_area(b) - both)
 }
 
+/// The part of box `a` that lies in box `b`.
+pub fn contained(a: [f64; 4], b: [f64; 4]) -> f64 {
+    share(intersection(a, b), box_area(a))
+}
+
 /// COCO's overlap of a detection and an object. Of a crowd it is the share of the detection that lies in the crowd.
 pub(super) fn overlap(detection: [f64; 4], object: &GroundTruth) -> f64 {
     match object.crowd {
-        true => share(intersection(detection, object.corners), box_area(detection)),
+        true => contained(detection, object.corners),
         false => intersection_over_union(detection, object.corners),
     }
 }

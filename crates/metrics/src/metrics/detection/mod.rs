@@ -12,6 +12,7 @@ mod error_scores;
 #[cfg(test)]
 mod error_tests;
 mod errors;
+mod intervals;
 mod matching;
 mod meter;
 mod nms;
@@ -22,13 +23,14 @@ mod scores;
 mod tests;
 
 pub use average_precision::{IOU_THRESHOLDS, RECALLS};
-pub use boxes::{Detection, GroundTruth, SizeRange, box_area, intersection_over_union};
+pub use boxes::{Detection, GroundTruth, SizeRange, box_area, contained, intersection_over_union};
 pub use confusion::{CONFUSION_CONFIDENCE, CONFUSION_IOU, DetectionConfusion};
 pub use curves::{ClassCurves, DetectionCurves, POINTS, curve_position};
 pub use error_scores::{ClassConfusion, ClassErrors, DetectionErrors, ErrorCost, ErrorSummary, Tally};
 pub use errors::{
     BACKGROUND_IOU, ErrorKind, FOREGROUND_IOU, ImageErrors, OverlappedObject, SoughtObject, Verdict,
 };
+pub use intervals::intervals;
 pub use meter::DetectionMetrics;
 pub use nms::{Kept, LabelsPerBox, NmsSettings, non_maximum_suppression};
 pub use oracles::{ErrorAnalysis, EvaluatedImage};

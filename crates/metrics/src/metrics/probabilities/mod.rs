@@ -11,6 +11,6 @@ mod thresholds;
 
 pub use calibration::{Calibration, ReliabilityBin, fit_temperature};
 pub use class_ranking::{ClassRanking, RankedCurves};
-pub use intervals::{CONFIDENCE_LEVEL, Intervals, RESAMPLES, intervals};
+pub use intervals::intervals;
 pub use labelled::{LabelledProbabilities, Truths};
 pub use thresholds::{DecisionCounts, ThresholdRule};

@@ -60,6 +60,10 @@ impl ScheduleSettings for Cosine {
         self.final_scale + (1.0 - self.final_scale) * (1.0 + libm::cos(PI * progress)) / 2.0
     }
 
+    fn depends_on_epochs(&self) -> bool {
+        self.restart_epochs.is_none()
+    }
+
     fn is_original(&self) -> bool {
         self.restart_epochs.is_none()
     }

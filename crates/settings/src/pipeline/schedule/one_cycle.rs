@@ -39,6 +39,10 @@ fn default_final_division() -> f64 {
 }
 
 impl ScheduleSettings for OneCycle {
+    fn depends_on_epochs(&self) -> bool {
+        true
+    }
+
     fn factor(&self, at: ScheduleStep) -> f64 {
         let (step, total) = (at.step as f64, at.total as f64);
         let first = 1.0 / self.div_factor;

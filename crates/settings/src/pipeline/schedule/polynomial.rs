@@ -31,6 +31,10 @@ impl ScheduleSettings for Polynomial {
         self.own_warmup()
     }
 
+    fn depends_on_epochs(&self) -> bool {
+        true
+    }
+
     fn factor(&self, at: ScheduleStep) -> f64 {
         let left = libm::pow(1.0 - at.progress(), self.power);
         self.final_scale + (1.0 - self.final_scale) * left

@@ -34,7 +34,7 @@ fn without_locks_each_process_works_in_an_attempt_of_its_own() {
                 let folder = output(&attempt.output().unwrap(), &[("weights", "same")]);
                 meet.wait();
                 assert!(folder.join("weights").exists(), "nobody else cleared it");
-                let finished = attempt.finish(&store).unwrap();
+                let finished = attempt.finish(&store, false).unwrap();
                 meet.wait();
                 finished
             })

@@ -18,10 +18,11 @@ use crate::ops::{self, Deferred};
 use crate::pipeline::{Data, Head, LabelKind};
 use crate::report;
 use crate::task::interface::rows;
+use crate::task::merged_predictions::mean_probabilities;
 use crate::task::{
     Analysis, Annotations, BoxThresholds, Decisions, EvaluatedImages, EvaluatedPredictions, Evaluator,
-    MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec, monitors_ranking,
-    probabilities,
+    InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    monitors_ranking, probabilities,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -175,14 +176,12 @@ impl Task for Classification {
         Self { decisions, ..self }
     }
 
-    fn predict_new(
-        &self,
-        outputs: &Outputs,
-        annotations: &Annotations,
-        _: &BoxThresholds,
-    ) -> Result<Vec<Vec<f32>>> {
-        let corrected = |row| self.decisions.corrected(row, Truths::Classes(vec![0]));
-        Ok(self.predict(outputs, annotations)?.into_iter().map(corrected).collect())
+    fn merged(&self, predictions: Vec<Vec<f32>>, _: &[InputObjects], _: &BoxThresholds) -> Result<Vec<f32>> {
+        Ok(mean_probabilities(predictions))
+    }
+
+    fn corrected(&self, probabilities: Vec<f32>) -> Vec<f32> {
+        self.decisions.corrected(probabilities, Truths::Classes(vec![0]))
     }
 
     fn describe(&self, probabilities: &Vec<f32>) -> OutputDescription {

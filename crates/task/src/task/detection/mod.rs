@@ -7,6 +7,7 @@ mod errors;
 mod examples;
 mod found;
 mod losses;
+mod merge;
 mod pictures;
 mod predictions;
 mod report;

@@ -14,6 +14,7 @@ use crate::metrics::{Direction, Metric, MetricFormat, TaskMetrics};
 use crate::report::{
     BoxClassScores, BoxScores, ReportPart, StageFiles, TaskReport, TaskReporting, box_scores_parts,
 };
+use crate::task::confidence_intervals::ConfidenceIntervals;
 
 const fn share(name: &'static str, title: &'static str) -> Metric {
     Metric::new(name, title, MetricFormat::Share, Direction::Higher)
@@ -91,6 +92,7 @@ pub static REPORTING: TaskReporting = TaskReporting {
 #[derive(Deserialize)]
 struct Document {
     errors: Option<DetectionErrors>,
+    intervals: Option<ConfidenceIntervals>,
     subsets: Option<ScoresBySubset>,
 }
 
@@ -106,7 +108,11 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     let headline = [(&AP50_95, scores.ap50_95), (&AP50, scores.ap50)];
     let mut parts =
         box_scores_parts(&all, scores.best_confidence, pictures::of_stage(files, &scores)?, &classes);
-    let Document { errors, subsets } = files.json("metrics.json")?;
+    let Document { errors, intervals, subsets } = files.json("metrics.json")?;
+    if let Some(intervals) = intervals.filter(|intervals| !intervals.scores.is_empty()) {
+        intervals.complete(&mut parts, &[("AP50-95", "ap50_95"), ("AP50", "ap50")]);
+        parts.insert(1, intervals.note());
+    }
     parts.extend(subsets.map(|scores| ReportPart::Table(subsets::table(&scores))));
     if let Some(errors) = errors {
         // What the numbers say, right after the first of them.

@@ -5,22 +5,27 @@ use serde_json::{Value as Json, json};
 use super::losses::DetectionMeter;
 use super::predictions::FoundObjects;
 use super::targets::ImageObjects;
-use super::{METRICS, epochs, errors, examples, found, pictures, predictions, subsets, targets};
+use super::{METRICS, epochs, errors, examples, found, merge, pictures, predictions, subsets, targets};
 use crate::autograd::{Tape, Value};
 use crate::code_path::CodePath;
-use crate::data::{BoxArea, LabelledBox};
+use crate::data::{BoxArea, LabelledBox, Sample};
 use crate::error::{Error, Result};
 use crate::metrics::TaskMetrics;
-use crate::metrics::code_paths::{DETECTION_ERRORS, DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION};
-use crate::metrics::detection::{DetectionMetrics, DetectionScores, NmsSettings, curve_position};
+use crate::metrics::code_paths::{
+    DETECTION_ERRORS, DETECTION_INTERVALS, DETECTION_METRICS, NON_MAXIMUM_SUPPRESSION,
+};
+use crate::metrics::detection::{self, DetectionMetrics, DetectionScores, NmsSettings, curve_position};
 use crate::model::Outputs;
 use crate::ops::code_paths::{DETECTION_DECODE, DETECTION_DISTILLATION, DETECTION_LOSS};
 use crate::ops::{self, Deferred, DetectionGains, DistillationGains};
 use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::{BOX_PICTURES, ERROR_PICTURES};
+use crate::task::confidence_intervals::ConfidenceIntervals;
+use crate::task::merged_predictions::MergedPredictions;
 use crate::task::{
-    Analysis, Annotations, BoxThresholds, EvaluatedPredictions, Examples, InputObjects, MeasuredImages,
-    OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    Analysis, Annotations, BoxThresholds, EvaluatedImages, EvaluatedPredictions, Evaluator, Examples,
+    InputObjects, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
+    TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -253,6 +258,28 @@ impl Task for Detection {
         objects(outputs, annotations, &NmsSettings { confidence, iou, ..NmsSettings::PREDICTION })
     }
 
+    fn merged(
+        &self,
+        found: Vec<FoundObjects>,
+        inputs: &[InputObjects],
+        thresholds: &BoxThresholds,
+    ) -> Result<FoundObjects> {
+        Ok(merge::merged(found, inputs, thresholds.iou))
+    }
+
+    fn measured(
+        &self,
+        mut losses: DetectionMeter,
+        predictions: &[(&Sample, &FoundObjects)],
+    ) -> Result<DetectionMeter> {
+        let mut metrics = DetectionMetrics::new(self.classes.len());
+        for (sample, found) in predictions {
+            metrics.update(&found.objects, &targets::ground_truth(sample, found.size))?;
+        }
+        losses.metrics = Some(metrics);
+        Ok(losses)
+    }
+
     fn describe(&self, found: &FoundObjects) -> OutputDescription {
         predictions::describe(&self.classes, found)
     }
@@ -287,7 +314,7 @@ impl Task for Detection {
 
     /// The types of errors, and the scores of subsets.
     fn analysis(&self, evaluated: &EvaluatedPredictions<Self>) -> Result<Analysis> {
-        let EvaluatedPredictions { stage, meter, predictions, images, .. } = evaluated;
+        let EvaluatedPredictions { stage, meter, predictions, groups, images, .. } = evaluated;
         let subsets = &images.subsets;
         let metrics = meter.metrics.as_ref().ok_or_else(|| Error::bug("scores of a training meter"))?;
         let point = metrics.curves().best_point();
@@ -295,6 +322,13 @@ impl Task for Detection {
             errors::of_evaluation(stage, &self.classes, predictions, point.map(curve_position))?;
         let mut analysis = Analysis { files, ..Analysis::default() };
         analysis.fields.insert("errors".to_owned(), json!(errors));
+        let truth = |(sample, found): &(&Sample, FoundObjects)| {
+            (found.objects.clone(), targets::ground_truth(sample, found.size))
+        };
+        let boxes: Vec<_> = predictions.iter().map(truth).collect();
+        let intervals = detection::intervals(&boxes, self.classes.len(), groups);
+        let intervals = ConfidenceIntervals::new(intervals, groups, images.groups.is_some());
+        analysis.fields.insert("intervals".to_owned(), json!(intervals));
         if !subsets.is_empty() {
             let scores = subsets::of_evaluation(&self.classes, point, predictions, subsets)?;
             analysis.fields.insert("subsets".to_owned(), json!(scores));
@@ -304,11 +338,15 @@ impl Task for Detection {
     }
 
     fn analysis_code_paths(&self) -> Vec<CodePath> {
-        vec![DETECTION_ERRORS, ERROR_PICTURES]
+        vec![DETECTION_ERRORS, DETECTION_INTERVALS, ERROR_PICTURES]
     }
 
     fn epoch_files(&self, rows: &[train::EpochRow]) -> Vec<TaskFile> {
         epochs::files(rows)
+    }
+
+    fn ensemble(self, images: EvaluatedImages) -> Result<Box<dyn Evaluator>> {
+        Ok(Box::new(MergedPredictions::new(self, images)))
     }
 
     const EXAMPLE_BATCHES: usize = examples::FILES.len();

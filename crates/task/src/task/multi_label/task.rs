@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::{METRICS, predictions, targets};
 use crate::autograd::Tape;
 use crate::code_path::CodePath;
-use crate::data::Split;
+use crate::data::{Sample, Split};
 use crate::error::Result;
 use crate::metrics::code_paths::MULTI_LABEL;
 use crate::metrics::probabilities::Truths;
@@ -16,10 +16,11 @@ use crate::ops::{self, Deferred};
 use crate::pipeline::{ClassWeights, Data, Head, LabelKind, LossWeights};
 use crate::report;
 use crate::task::interface::rows;
+use crate::task::merged_predictions::{MergedPredictions, mean_probabilities};
 use crate::task::{
-    Analysis, Annotations, BoxThresholds, Decisions, EvaluatedPredictions, MeasuredImages, OutputDescription,
-    OutputForm, Predictions, Task, TaskFile, TaskProblem, TaskSpec, class_weights, monitors_ranking,
-    probabilities,
+    Analysis, Annotations, BoxThresholds, Decisions, EvaluatedImages, EvaluatedPredictions, Evaluator,
+    InputObjects, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
+    TaskSpec, class_weights, monitors_ranking, probabilities,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -174,17 +175,29 @@ impl Task for MultiLabel {
         Self { decisions, ..self }
     }
 
-    fn predict_new(
+    fn merged(&self, predictions: Vec<Vec<f32>>, _: &[InputObjects], _: &BoxThresholds) -> Result<Vec<f32>> {
+        Ok(mean_probabilities(predictions))
+    }
+
+    /// The loss of an image is that of the mean probabilities.
+    fn measured(
         &self,
-        outputs: &Outputs,
-        annotations: &Annotations,
-        _: &BoxThresholds,
-    ) -> Result<Vec<Vec<f32>>> {
-        let corrected = |row: Vec<f32>| {
-            let truths = Truths::Labels(vec![false; row.len()]);
-            self.decisions.corrected(row, truths)
-        };
-        Ok(self.predict(outputs, annotations)?.into_iter().map(corrected).collect())
+        _: MultiLabelMetrics,
+        predictions: &[(&Sample, &Vec<f32>)],
+    ) -> Result<MultiLabelMetrics> {
+        let mut meter = train::TrainTask::validation_meter(self);
+        for (sample, probabilities) in predictions {
+            let truths: Vec<bool> =
+                self.targets(&Annotations::of([*sample]))?.iter().map(|target| *target >= 0.5).collect();
+            let loss = mean_binary_cross_entropy(probabilities, &truths);
+            meter.update(probabilities, &truths, &[loss])?;
+        }
+        Ok(meter.finalize())
+    }
+
+    fn corrected(&self, probabilities: Vec<f32>) -> Vec<f32> {
+        let truths = Truths::Labels(vec![false; probabilities.len()]);
+        self.decisions.corrected(probabilities, truths)
     }
 
     fn describe(&self, probabilities: &Vec<f32>) -> OutputDescription {
@@ -215,4 +228,18 @@ impl Task for MultiLabel {
     fn analysis_code_paths(&self) -> Vec<CodePath> {
         probabilities::CODE_PATHS.to_vec()
     }
+
+    fn ensemble(self, images: EvaluatedImages) -> Result<Box<dyn Evaluator>> {
+        Ok(Box::new(MergedPredictions::new(self, images)))
+    }
+}
+
+/// The binary cross-entropy of label probabilities, as a mean over labels. Logarithms are at least −100, as in PyTorch's
+/// `BCELoss`.
+fn mean_binary_cross_entropy(probabilities: &[f32], truths: &[bool]) -> f64 {
+    let loss = |(probability, truth): (&f32, &bool)| {
+        let probability = f64::from(*probability);
+        -libm::log(if *truth { probability } else { 1.0 - probability }).max(-100.0)
+    };
+    probabilities.iter().zip(truths).map(loss).sum::<f64>() / truths.len().max(1) as f64
 }

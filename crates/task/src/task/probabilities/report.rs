@@ -9,6 +9,7 @@ use crate::report::{
     ColumnKind, ReportColumn, ReportPart, ReportTable, StageFiles, TableCell, Tile, count, percent,
     significant,
 };
+use crate::task::confidence_intervals::in_words;
 
 pub const AUC: Metric = Metric::new("auc", "AUC", MetricFormat::Share, Direction::Higher);
 pub const ECE: Metric =
@@ -29,48 +30,27 @@ pub fn of_document(files: &StageFiles) -> Result<Option<ProbabilityScores>> {
 /// Adds intervals to the tiles of scores, by the tile's name and the score's, and tiles of the area under ROC curves and
 /// the calibration error.
 pub fn complete_tiles(parts: &mut [ReportPart], scores: &ProbabilityScores, intervals: &[(&str, &str)]) {
+    scores.intervals.complete(parts, intervals);
     let Some(ReportPart::Tiles(tiles)) = parts.first_mut() else { return };
-    for tile in tiles.iter_mut() {
-        let score = intervals.iter().find(|(name, _)| *name == tile.name);
-        if let Some(interval) = score.and_then(|(_, score)| interval_in_words(scores, score)) {
-            tile.name = format!("{} ({interval})", tile.name);
-        }
-    }
     let loss = tiles.iter().position(|tile| tile.name == "loss").unwrap_or(tiles.len());
     let area = scores.auc.map(|auc| {
-        let interval = interval_in_words(scores, "auc").map(|interval| format!(" ({interval})"));
+        let interval = in_words(&scores.intervals.scores, "auc").map(|interval| format!(" ({interval})"));
         Tile::new(percent(auc), format!("AUC{}", interval.unwrap_or_default()))
     });
     let error = Tile::new(percent(scores.calibration.ece), "calibration error");
     tiles.splice(loss..loss, area.into_iter().chain([error]));
 }
 
-/// The interval of a score, such as `66.3–84.3 %`.
-fn interval_in_words(scores: &ProbabilityScores, name: &str) -> Option<String> {
-    let [low, high] = scores.intervals.scores.get(name)?;
-    let low = percent(*low);
-    Some(format!("{}–{}", low.trim_end_matches(['%', '\u{a0}']), percent(*high)))
-}
-
 /// # Errors
 /// A table of the run has another format.
 pub fn report_parts(files: &StageFiles, scores: &ProbabilityScores) -> Result<Vec<ReportPart>> {
-    let mut parts = vec![ReportPart::Note(intervals_in_words(scores))];
+    let mut parts = vec![scores.intervals.note()];
     parts.extend(scores.fitted.as_ref().map(|fitted| ReportPart::Paragraph(fitted_in_words(fitted, scores))));
     parts.extend(pictures::of_report(files, scores)?.into_iter().map(ReportPart::Picture));
     parts.push(ReportPart::Table(rankings(&scores.one_vs_rest)));
     let thresholds = scores.fitted.as_ref().and_then(|fitted| fitted.thresholds.as_ref());
     parts.extend(thresholds.map(|all| ReportPart::Table(thresholds_table(all))));
     Ok(parts)
-}
-
-fn intervals_in_words(scores: &ProbabilityScores) -> String {
-    let units = match scores.intervals.groups {
-        Some(groups) => format!("{} groups", count(groups as u64)),
-        None => "images".to_owned(),
-    };
-    let resamples = count(u64::from(scores.intervals.resamples));
-    format!("Intervals: 95 %, by the bootstrap, from {resamples} samples of {units} with replacement.")
 }
 
 /// What was fitted on validation images, in sentences.

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::probabilities::{
-    CONFIDENCE_LEVEL, Calibration, ClassRanking, DecisionCounts, Intervals, LabelledProbabilities, RESAMPLES,
-    ThresholdRule, fit_temperature, intervals,
+    Calibration, ClassRanking, DecisionCounts, LabelledProbabilities, ThresholdRule, fit_temperature,
+    intervals,
 };
 use crate::metrics::shortest;
 use crate::pipeline::{self, Thresholds};
 use crate::task::Fits;
+use crate::task::confidence_intervals::ConfidenceIntervals;
 
 /// The specificities at which sensitivity is reported.
 pub const SPECIFICITIES: [f64; 3] = [0.9, 0.95, 0.99];
@@ -46,19 +47,6 @@ pub struct RankingScores {
 pub struct SensitivityAt {
     pub specificity: f64,
     pub sensitivity: Option<f64>,
-}
-
-/// The intervals of scores, by their names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ConfidenceIntervals {
-    /// Such as 0.95.
-    pub level: f64,
-    /// The number of samples, drawn with replacement.
-    pub resamples: u32,
-    /// The number of groups that are drawn, if images come in groups.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub groups: Option<usize>,
-    pub scores: Intervals,
 }
 
 /// What was fitted on the validation split, measured on the evaluated one.
@@ -140,17 +128,11 @@ impl ProbabilityScores {
         let ranked = || one_vs_rest.iter().filter_map(|class| Some((class.auc?, class.average_precision)));
         let count = ranked().count();
         let mean = |sum: f64| (count > 0).then(|| sum / count as f64);
-        let units = groups.iter().max().map_or(0, |last| last + 1);
         Self {
             auc: mean(ranked().map(|(auc, _)| auc).sum()),
             map: mean(ranked().map(|(_, precision)| precision).sum()),
             calibration: Calibration::of(images),
-            intervals: ConfidenceIntervals {
-                level: CONFIDENCE_LEVEL,
-                resamples: RESAMPLES,
-                groups: grouped.then_some(units),
-                scores: intervals(images, groups),
-            },
+            intervals: ConfidenceIntervals::new(intervals(images, groups), groups, grouped),
             one_vs_rest,
             fitted,
         }

@@ -5,13 +5,15 @@ use serde::Deserialize;
 
 use crate::error::Result;
 use crate::metrics::{
-    Direction, IdentificationMetrics, Metric, MetricFormat, RocPoint, TaskMetrics, VerificationMetrics,
+    Direction, IdentificationMetrics, Metric, MetricFormat, RESAMPLES, RocPoint, TaskMetrics,
+    VerificationMetrics,
 };
 use crate::report::{
     ColumnKind, HardPair, ReportColumn, ReportPart, ReportTable, StageFiles, TableCell, TaskReport,
     TaskReporting, Tile, count, match_curve, number, percent, read_hard_pairs, read_matches, read_roc,
     roc_curve, significant,
 };
+use crate::task::confidence_intervals;
 
 const AUC: Metric = Metric::new("verification.auc", "AUC", MetricFormat::Number, Direction::Higher).column(4);
 const EER: Metric = Metric::new("verification.eer", "EER", MetricFormat::Percent, Direction::Lower);
@@ -55,6 +57,9 @@ fn report(files: &StageFiles) -> Result<TaskReport> {
     let cmc = files.table("cmc.csv", read_matches)?;
     let hardest = files.table("hardest_pairs.csv", read_hard_pairs)?;
     let mut parts = vec![ReportPart::Tiles(tiles(&metrics))];
+    if metrics.identification.as_ref().is_some_and(|found| !found.intervals.is_empty()) {
+        parts.push(confidence_intervals::note(RESAMPLES, "identities with their queries"));
+    }
     if let Some(found) = &metrics.verification {
         parts.extend(verification(files.stage, found, metrics.dimension, &roc));
     }
@@ -88,6 +93,8 @@ fn tiles(metrics: &Recognition) -> Vec<Tile> {
         tiles.push(Tile::new(percent(found.rank1), "rank 1"));
         tiles.push(Tile::new(percent(found.rank5), "rank 5"));
         tiles.push(Tile::new(percent(found.mean_average_precision), "mAP"));
+        let names = [("rank 1", "rank1"), ("rank 5", "rank5"), ("mAP", "mean_average_precision")];
+        confidence_intervals::complete(&mut tiles, &found.intervals, &names);
     }
     tiles.push(Tile::new(count(metrics.images), "images"));
     tiles
