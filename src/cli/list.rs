@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use defrost::Result;
+use defrost::report::minute;
 use defrost::run::{self, MonitoredBest, RunState, RunSummary};
 use serde_json::json;
 
@@ -34,7 +35,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 }
 
 fn entry(run: &RunSummary) -> String {
-    let started = run.started.as_deref().map_or_else(String::new, minutes);
+    let started = run.started.as_deref().map_or_else(String::new, minute);
     let mut text = format!("  {}  {}  {}", shown(&run.id), state(run.state, 11), shown(started));
     if let Some(monitor) = &run.monitor {
         text += &format!("  {}", monitored(monitor));
@@ -46,12 +47,6 @@ fn entry(run: &RunSummary) -> String {
         text += &format!("\n            {}", shown(change));
     }
     text
-}
-
-/// Shortens `2026-11-22T01:59:28.123Z` to `2026-11-22 01:59 UTC`.
-pub(super) fn minutes(timestamp: &str) -> String {
-    let minutes: String = timestamp.chars().take(16).collect();
-    format!("{} UTC", minutes.replace('T', " "))
 }
 
 pub(super) fn monitored(monitor: &MonitoredBest) -> String {

@@ -11,7 +11,7 @@ use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
 use defrost::freeze::UnfreezeSummary;
 use defrost::plan::{DiskAccess, PlanEntry, Status, UndecodableImages};
-use defrost::report;
+use defrost::report::{self, duration};
 use defrost::run::RunDirectory;
 use defrost::stage::{FeatureCacheStatus, FrozenPrefix, PlannedStage, ResolvedStage};
 use defrost::{Result, sanitize};
@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 
 use super::console::shown;
 use super::estimates::{self, Estimates};
-use super::progress::duration;
 use super::session::Session;
 use super::{Console, PipelineOptions, data_table, fetch, images, undecodable};
 

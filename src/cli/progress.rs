@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use defrost::events::{Event, Observer, StageOutcome};
 use defrost::metrics::{Metric, TaskMetrics};
-use defrost::report::{TaskReporting, column_text, count, number};
+use defrost::report::{TaskReporting, column_text, count, duration};
 use defrost::{sanitize, task};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -319,17 +319,6 @@ pub(super) fn clock(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole % 3600 / 60, whole % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
-}
-
-/// `0.8 s`, `42 s`, `3 min 07 s`, `2 h 05 min`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match seconds {
-        ..9.95 => format!("{} s", number((seconds * 10.0).round() / 10.0)),
-        ..59.5 => format!("{whole} s"),
-        ..3599.5 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use defrost::Result;
-use defrost::digest::Difference;
 use defrost::report::report_html;
 use defrost::run::{self, RunDirectory, RunState};
 use defrost::store::{self, Store};
@@ -18,9 +17,10 @@ use super::{Console, RunsOptions};
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// Write the report to this file, and include the changes since the previous run
+    /// Write the report to this file, with the times of the run and the changes since the previous run
     ///
-    /// The report inside a run directory describes only that run, so that equal runs have equal files.
+    /// The report inside a run directory has neither, so that equal runs have equal files. Links to files of the run work
+    /// while neither the report nor the run is moved.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -33,7 +33,12 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     data.state = run.state().to_string();
     let (page, alone) = match args.output {
         Some(file) => {
-            data.changes = changes(&run)?;
+            data.changes = runs_of(&run).map(|runs| run::changes_since_previous(runs, &run)).transpose()?;
+            data.times = run::run_times(&run);
+            match way(file.parent().unwrap_or(Path::new("")), run.path()) {
+                Some(way) => data.files_at = way,
+                None => data.remove_links(),
+            }
             let alone = store::write_output(&file, report_html(&data).as_bytes())?;
             (file, alone)
         }
@@ -61,11 +66,22 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The changes since the previous run of the same name. `None` for a run outside a folder of runs.
-fn changes(run: &RunDirectory) -> Result<Option<Vec<Difference>>> {
-    let Some(runs) = runs_of(run) else { return Ok(None) };
-    let this = run.path().display().to_string();
-    Ok(run::list(runs)?.into_iter().find(|summary| summary.path == this).map(|summary| summary.changes))
+/// The relative way from a folder to another, with a `/` at its end. `None` if there is none, or it is not text.
+fn way(from: &Path, to: &Path) -> Option<String> {
+    let from = if from.as_os_str().is_empty() { Path::new(".") } else { from };
+    // The folder of a new page may not exist yet.
+    let from = from.canonicalize().or_else(|_| std::path::absolute(from)).ok()?;
+    let to = to.canonicalize().ok()?;
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let down = |path: &Path| path.components().skip(shared).collect::<PathBuf>();
+    // Two drives of Windows share nothing.
+    if shared == 0 {
+        return None;
+    }
+    let up = from.components().skip(shared).map(|_| "../");
+    let down = down(&to);
+    let down = down.components().map(|part| Some(format!("{}/", part.as_os_str().to_str()?)));
+    Some(up.collect::<String>() + &down.collect::<Option<String>>()?)
 }
 
 /// The folder of all runs that contains a run: `runs/<name>/<id>`.

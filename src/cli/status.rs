@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use defrost::report::minute;
 use defrost::run::{self, RunDirectory, RunState, RunSummary, StageOverview, StepProgress};
 use defrost::{Error, Result, sanitize};
 
 use super::console::shown;
-use super::list::{minutes, state};
+use super::list::state;
 use super::progress::clock;
 use super::{Console, RunsOptions};
 
@@ -74,7 +75,7 @@ fn watch(directory: &RunDirectory, console: &Console) -> Result<ExitCode> {
 
 fn text(run: &RunSummary, now: SystemTime) -> String {
     let started =
-        run.started.as_deref().map_or_else(String::new, |time| format!(", started {}", minutes(time)));
+        run.started.as_deref().map_or_else(String::new, |time| format!(", started {}", minute(time)));
     let mut text = format!("\x1b[1m{}/{}\x1b[0m  {}", shown(&run.name), shown(&run.id), state(run.state, 0));
     let label = run.label.as_deref().map_or_else(String::new, |label| format!("  {}", shown(label)));
     text += &format!("{}{label}\n{}", shown(started), shown(&run.path));

@@ -48,9 +48,46 @@ fn plan_and_report_say_what_is_in_which_part() {
     let run = project.run(&["--until", "start"]);
     assert_eq!(serde_json::from_str::<Value>(&run.read("data.json")).unwrap(), plan["data"]);
     let run = project.run(&[]);
-    assert!(run.files().contains_key("data.json"));
+    assert!(["data.json", "samples.json"].iter().all(|file| run.files().contains_key(*file)));
     let page = run.read("report.html");
     assert!(page.contains("Data: photos") && page.contains("<td class=\"name\">green</td>"), "{page}");
+}
+
+/// The report shows images of each class and split, and keeps them when the photos are gone.
+#[test]
+fn the_report_shows_sample_images() {
+    let (project, other) = (Project::new(), Project::new());
+    let run = project.run(&["--threads", "1"]);
+    let samples: Value = serde_json::from_str(&run.read("samples.json")).unwrap();
+    let classes = samples["photos"]["classes"].as_array().unwrap();
+    let names: Vec<&str> = classes.iter().map(|class| class["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["blue", "green", "red"]);
+    for class in classes {
+        let images = class["images"].as_array().unwrap();
+        let of = |part: &str| images.iter().filter(|image| image["part"] == part).count();
+        assert!((1..=4).contains(&of("train")) && (1..=2).contains(&of("test")), "{images:?}");
+        let name = class["name"].as_str().unwrap();
+        assert!(images.iter().all(|image| image["file"].as_str().unwrap().starts_with(name)), "{images:?}");
+        assert_eq!((&images[0]["width"], &images[0]["height"]), (&json!(24), &json!(24)));
+    }
+    let page = run.read("report.html");
+    let shown: usize = classes.iter().map(|class| class["images"].as_array().unwrap().len()).sum();
+    let sheets = page.matches("<img class=\"photo\"").count();
+    assert_eq!(page.matches("<img ").count(), shown + sheets);
+    // Machines and numbers of threads change no byte.
+    assert_eq!(other.run(&["--threads", "2"]).manifest(), run.manifest());
+
+    // A damaged file is written again, and an intact one is not: it needs no photos.
+    let file = run.directory.join("samples.json");
+    fs::write(&file, "{}").unwrap();
+    assert_eq!(project.run(&[]).manifest(), run.manifest());
+    assert!(project.defrost(&["verify", "colours"]).status.success());
+    let written = fs::metadata(&file).unwrap().modified().unwrap();
+    project.run(&[]);
+    assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), written);
+    fs::remove_dir_all(project.path().join("photos")).unwrap();
+    assert!(project.defrost(&["report", "colours"]).status.success());
+    assert_eq!(run.read("report.html"), page);
 }
 
 #[test]

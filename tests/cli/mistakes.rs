@@ -33,9 +33,10 @@ fn counts(run: &Run, stage: &str) -> [usize; 2] {
     [wrong, rows.len() - wrong]
 }
 
-/// The lengths in bytes of the JPEG files in a page.
+/// The lengths in bytes of the JPEG files in a page, without sample images.
 fn in_page(page: &str) -> Vec<usize> {
-    let sources = page.split("src=\"data:image/jpeg;base64,").skip(1);
+    let photos = page.split("<img class=\"photo\"").skip(1);
+    let sources = photos.map(|rest| rest.split_once("src=\"data:image/jpeg;base64,").unwrap().1);
     let bytes = sources.map(|rest| {
         let text = &rest[..rest.find('"').unwrap()];
         text.len() / 4 * 3 - text.chars().rev().take_while(|character| *character == '=').count()

@@ -5,7 +5,7 @@ use defrost::metrics::ClassificationMetrics;
 use defrost::run::{RunDirectory, RunRecord, RunState, StageRecord};
 use serde_json::json;
 
-use crate::synthetic::Runs;
+use crate::synthetic::{Runs, Turtles};
 
 /// A sealed run with one evaluation.
 fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
@@ -31,14 +31,22 @@ fn evaluated(runs: &Runs, seed: u64) -> RunDirectory {
     };
     let run = RunDirectory::locate(runs.path(), "turtles", &recipe).unwrap();
     run.begin(&record, b"", "name = \"turtles\"\n[stage.test]\nkind = \"evaluate\"\n").unwrap();
-    let mut metrics = ClassificationMetrics::new(2);
-    metrics.update(&[0.9, 0.1, 0.8, 0.2], &[0, 1], &[0.1, 1.6]).unwrap();
-    let metrics = metrics.finish(&["green".into(), "loggerhead".into()]).unwrap();
-    fs::create_dir_all(run.stage("test")).unwrap();
-    fs::write(run.stage("test").join("metrics.json"), serde_json::to_vec(&metrics).unwrap()).unwrap();
+    write_scores(&run, 1);
     run.seal(&runs.store()).unwrap();
     run.set_state(RunState::Complete).unwrap();
     run
+}
+
+/// Replaces the scores of the evaluation by those of two images, of which some are classified correctly.
+pub fn write_scores(run: &RunDirectory, right: usize) {
+    let mut metrics = ClassificationMetrics::new(2);
+    let labels = if right == 1 { [0, 1] } else { [0, 0] };
+    metrics.update(&[0.9, 0.1, 0.8, 0.2], &labels, &[0.1, 1.6]).unwrap();
+    let metrics = metrics.finish(&["green".into(), "loggerhead".into()]).unwrap();
+    let file = run.stage("test").join("metrics.json");
+    fs::create_dir_all(run.stage("test")).unwrap();
+    let _ = fs::remove_file(&file);
+    fs::write(file, serde_json::to_vec(&metrics).unwrap()).unwrap();
 }
 
 #[test]
@@ -54,15 +62,61 @@ fn the_page_joins_the_run_and_the_run_still_verifies() {
     assert_eq!(fs::read(run.path().join("report.html")).unwrap(), page);
 }
 
-#[test]
-fn a_page_elsewhere_also_tells_what_changed() {
-    let runs = Runs::new();
-    let (_, second) = (evaluated(&runs, 0), evaluated(&runs, 1));
-    let file = runs.path().join("turtles.html");
-    let output = runs.defrost(&["report", &second.id(), "--output", &file.to_string_lossy()]);
+/// Writes the report of a run to a file below the folder of runs, and returns it.
+#[track_caller]
+fn elsewhere(runs: &Runs, run: &RunDirectory, file: &str) -> String {
+    let file = runs.path().join(file);
+    let output = runs.defrost(&["report", &run.id(), "--output", &file.to_string_lossy()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(fs::read_to_string(file).unwrap().contains("Changes since the previous run"));
+    fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn a_page_elsewhere_also_tells_when_it_ran_and_what_changed() {
+    let runs = Runs::new();
+    let first = runs.complete(&Turtles::default());
+    write_scores(&first, 2);
+    let page = elsewhere(&runs, &first, "first.html");
+    assert!(page.contains("This is the first run of its name."), "{page}");
+    let at = Turtles::default().at + 86_400;
+    let second = runs.complete(&Turtles { lr: 3e-4, accuracy: 0.95, at, ..Turtles::default() });
+    write_scores(&second, 1);
+    let page = elsewhere(&runs, &second, "second.html");
+    for expected in [
+        "Started 2026-11-23 01:59 UTC, finished 2026-11-23 01:59 UTC, computed for 4.5 s.",
+        "Changes since the previous run",
+        &first.id(),
+        "<code>stage.finetune.optimizer.lr</code>",
+        "<del>0.0001</del>",
+        "<ins>0.0003</ins>",
+        "<td class=\"name\">accuracy 100.0\u{a0}%",
+        "<td class=\"name\">accuracy 50.0\u{a0}%",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    // Running the older one again changes nothing about what "previous" means.
+    write_scores(&runs.complete(&Turtles { at: at + 1, ..Turtles::default() }), 2);
+    assert_eq!(elsewhere(&runs, &second, "again.html"), page);
     assert!(!second.path().join("report.html").exists());
+    assert!(runs.defrost(&["report", &second.id()]).status.success());
+    let own = fs::read_to_string(second.path().join("report.html")).unwrap();
+    assert!(!own.contains("UTC") && !own.contains("Changes since") && !own.contains(&first.id()), "{own}");
+}
+
+#[test]
+fn links_of_a_page_elsewhere_lead_to_the_files_of_the_run() {
+    let runs = Runs::new();
+    let run = evaluated(&runs, 0);
+    for page in ["page.html", "new/folder with space/page.html", "turtles/page.html"] {
+        let text = elsewhere(&runs, &run, page);
+        let links = text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let files: Vec<String> = links.filter(|link| !link.starts_with('#')).map(str::to_owned).collect();
+        assert!(files.len() >= 4, "{files:?}");
+        for file in &files {
+            let path = runs.path().join(page).parent().unwrap().join(file);
+            assert!(path.is_file(), "{page}: {file}");
+        }
+    }
 }
 
 /// An output name may be a device or a link.

@@ -3,9 +3,7 @@
 use std::fmt::Write;
 
 use defrost::metrics::{MetricFormat, Scores, TaskMetrics};
-use defrost::report::{count, percent};
-
-use super::duration;
+use defrost::report::{count, duration, percent};
 
 /// A row of the closing table.
 pub struct EndedStage {

@@ -78,12 +78,3 @@ fn a_run_that_fails_tells_of_all_its_stages() {
     test    not run
     ");
 }
-
-#[test]
-fn durations_are_short() {
-    let shown = [0.04, 0.84, 9.96, 42.4, 59.7, 187.0, 3599.6, 7500.0].map(duration);
-    assert_eq!(
-        shown,
-        ["0 s", "0.8 s", "10 s", "42 s", "1 min 00 s", "3 min 07 s", "1 h 00 min", "2 h 05 min"]
-    );
-}

@@ -31,9 +31,14 @@ fn datasets<'a, I: Inputs + 'a>(
 }
 
 impl Plan {
+    /// Every data set that is read, with how its images are read, by name.
+    pub(crate) fn datasets(&self) -> BTreeMap<&str, (&Arc<Dataset>, &Preprocess)> {
+        datasets(self.stages.iter().map(|stage| (stage.data.as_str(), &stage.work)))
+    }
+
     /// Every data set that is read, with its counts, by name.
     pub fn data(&self) -> BTreeMap<String, DatasetSummary> {
-        let found = datasets(self.stages.iter().map(|stage| (stage.data.as_str(), &stage.work)));
+        let found = self.datasets();
         let summary = |(name, (dataset, view)): (&str, (&Arc<Dataset>, &Preprocess))| {
             (name.to_owned(), DatasetSummary::of(dataset, &view.0.split))
         };

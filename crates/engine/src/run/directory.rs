@@ -20,6 +20,8 @@ pub(super) const LOG: &str = "log.txt";
 pub(super) const LATEST: &str = "latest";
 /// Statistics of the run's data sets.
 pub(super) const DATA: &str = "data.json";
+/// Small pictures of some of their images.
+pub(super) const SAMPLES: &str = "samples.json";
 const PIPELINE: &str = "pipeline.toml";
 pub(super) const RESOLVED: &str = "resolved.toml";
 const MANIFEST: &str = "manifest.json";
@@ -27,7 +29,7 @@ const STATE: &str = "state";
 const STAGES: &str = "stages";
 
 /// The files that the manifest lists, besides everything below `stages`.
-const LISTED: [&str; 5] = [PIPELINE, RESOLVED, PLAN, DATA, "report.html"];
+const LISTED: [&str; 6] = [PIPELINE, RESOLVED, PLAN, DATA, SAMPLES, "report.html"];
 
 /// The files that it does not list: itself, and files that may contain clocks and host names. The report has
 /// neither.
@@ -254,6 +256,12 @@ impl RunDirectory {
         let names = files.filter_map(|entry| relative(&self.path, entry.path()));
         let is_unlisted = |name: &str| UNLISTED.contains(&name) || name.starts_with(TENSORBOARD);
         names.filter(|name| !is_unlisted(name)).collect()
+    }
+
+    /// Whether a file is as the manifest says.
+    pub(super) fn is_intact(&self, store: &Store, name: &str) -> bool {
+        let listed = self.manifest().ok().and_then(|files| files.get(name).copied());
+        listed.is_some_and(|digest| is_there(store, &self.path.join(name), &digest))
     }
 
     /// The content of the manifest.

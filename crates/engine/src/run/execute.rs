@@ -9,6 +9,7 @@ use super::record::RunRecord;
 use super::report;
 use super::request::{PipelineTexts, RunOptions, RunResult};
 use super::runner::{Runner, since};
+use super::sample_images;
 use super::selection::StageSelection;
 use super::tensorboard::TensorBoard;
 use crate::error::{Error, ErrorKind, Result};
@@ -99,6 +100,7 @@ pub fn execute(
     let outcome = runner.run(&selection, &statuses, &mut record).and_then(|()| {
         let complete = runner.finished.iter().all(Option::is_some);
         if complete {
+            sample_images::write(plan, &directory, store, interrupt)?;
             // All stages are in place; only the state is written.
             let data = ReportData {
                 state: RunState::Complete.as_str().to_owned(),

@@ -107,7 +107,8 @@ pub fn list(runs: &Path) -> Result<Vec<RunSummary>> {
     Ok(summaries)
 }
 
-fn first_started(run: &RunDirectory) -> Option<String> {
+/// The time of the first event of a run.
+pub(super) fn first_started(run: &RunDirectory) -> Option<String> {
     read_events(run).into_iter().map(|(time, _)| time).next()
 }
 

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::circumstances::{RunChanges, RunTimes};
 use super::history::{HistoryRow, read_history};
 use super::parts::TaskReport;
 use super::reporting::{StageFiles, TaskOf, TaskReporting, optional, parse_json, unreadable};
+use super::samples::SampleImages;
 use crate::data::DatasetSummary;
-use crate::digest::Difference;
 use crate::error::{Error, Result};
 use crate::freeze::{ParameterTable, UnfreezeSummary};
 use crate::metrics::TaskMetrics;
 use crate::model::Description;
 
-/// A run as its report shows it. It contains no time and no absolute path.
+/// A run as its report shows it. As read from its directory, it contains no time and no absolute path.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReportData {
     pub name: String,
@@ -30,10 +32,16 @@ pub struct ReportData {
     pub data: BTreeMap<String, DatasetSummary>,
     /// In the order of the plan.
     pub stages: Vec<StageReport>,
+    /// Small pictures of some of their images, by name.
+    pub samples: BTreeMap<String, SampleImages>,
     /// The differences from the previous run of this name, if the caller knows them. They depend on other runs.
-    pub changes: Option<Vec<Difference>>,
-    /// Files in the run directory, relative to the report.
+    pub changes: Option<RunChanges>,
+    /// When the run ran, if the caller knows it.
+    pub times: Option<RunTimes>,
+    /// Files in the run directory, relative to it.
     pub files: Vec<String>,
+    /// The run directory as seen from the page, with a `/` at its end; empty for a page inside it.
+    pub files_at: String,
 }
 
 /// One stage of a run. Fields that do not apply to its kind are empty.
@@ -50,7 +58,7 @@ pub struct StageReport {
     pub history: Vec<HistoryRow>,
     /// The result of an evaluation.
     pub evaluation: Option<TaskReport>,
-    /// Relative to the report.
+    /// Relative to the run directory.
     pub files: Vec<String>,
 }
 
@@ -155,13 +163,18 @@ impl ReportData {
             state: optional(run, "state")?
                 .map_or_else(|| "unknown".to_owned(), |state| state.trim().to_owned()),
             pipeline,
-            // Runs of earlier versions had none.
-            data: optional(run, "data.json")?
-                .map_or_else(|| Ok(BTreeMap::new()), |text| parse_json(&text, "data.json"))?,
+            data: by_data_set(run, "data.json")?,
+            samples: by_data_set(run, "samples.json")?,
             stages: stages.iter().map(stage).collect::<Result<_>>()?,
-            changes: None,
             files: present(run, "", &RUN_FILES),
+            ..Self::default()
         })
+    }
+
+    /// Removes all links to files, for a page from which they cannot be reached.
+    pub fn remove_links(&mut self) {
+        self.files.clear();
+        self.stages.iter_mut().for_each(|stage| stage.files.clear());
     }
 
     pub fn stage(&self, name: &str) -> Option<&StageReport> {
@@ -215,6 +228,11 @@ fn required(run: &Path, file: &str) -> Result<String> {
         Error::usage(format!("`{}` is no run directory: it has no `{file}`", run.display()))
             .hint("give the folder that holds `plan.json`, or the run's name or id")
     })
+}
+
+/// A file with an entry for each data set; empty if there is none, as in runs of earlier versions.
+fn by_data_set<T: DeserializeOwned>(run: &Path, file: &str) -> Result<BTreeMap<String, T>> {
+    optional(run, file)?.map_or_else(|| Ok(BTreeMap::new()), |text| parse_json(&text, file))
 }
 
 fn present(run: &Path, folder: &str, files: &[&str]) -> Vec<String> {

@@ -3,12 +3,13 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
+use super::best::best_stages;
+use super::circumstances;
 use super::data::{ReportData, StageReport};
 use super::html_data;
 use super::html_stage::{key_result, stage_card};
 use super::regression::Regression;
 use super::text::count;
-use crate::digest::Difference;
 use crate::sanitize;
 
 /// Renders the report. Equal data gives equal bytes.
@@ -16,10 +17,10 @@ pub fn report_html(data: &ReportData) -> String {
     let declines = Regression::all(&data.stages);
     let content = html! {
         (header(data))
-        (overview(&data.stages, &declines))
-        @for (name, summary) in &data.data { (html_data::card(name, summary)) }
-        @if let Some(differences) = &data.changes { (changes(differences)) }
-        @for stage in &data.stages { (stage_card(stage, decline_of(stage, &declines))) }
+        (overview(data, &declines))
+        @if let Some(changes) = &data.changes { (circumstances::changes(changes, &data.stages)) }
+        @for (name, summary) in &data.data { (html_data::card(name, summary, data.samples.get(name))) }
+        @for stage in &data.stages { (stage_card(stage, decline_of(stage, &declines), &data.files_at)) }
         (pipeline(data))
     };
     page(&format!("{} {}", data.name, data.id), &content)
@@ -51,6 +52,7 @@ fn header(data: &ReportData) -> Markup {
                 code.muted { (data.id) }
                 span class={ "tag " (data.state) } { (data.state) }
             }
+            @if let Some(times) = &data.times { (circumstances::times(times)) }
         }
     }
 }
@@ -60,57 +62,41 @@ fn decline_of<'a>(stage: &StageReport, declines: &'a [Regression]) -> Option<&'a
 }
 
 /// The overview of all stages, with a link to the card of each.
-fn overview(stages: &[StageReport], declines: &[Regression]) -> Markup {
+fn overview(data: &ReportData, declines: &[Regression]) -> Markup {
+    let (stages, best) = (&data.stages, best_stages(&data.stages));
     html! {
         section.card {
             div.scroll {
                 table.wide {
                     tr {
-                        th { "stage" } th { "kind" } th { "from" }
-                        th.number { "trainable" } th.number { "frozen" } th { "result" }
+                        th { "stage" } th.extra { "kind" } th.extra { "from" }
+                        th.number.extra { "trainable" } th.number.extra { "frozen" }
+                        @if data.times.is_some() { th.number { "time" } }
+                        th { "result" }
                     }
                     @for stage in stages {
                         tr {
                             td.name { a href={ "#" (anchor(&stage.name)) } { (stage.name) } }
-                            td { (stage.kind) }
-                            td { (stage.sources().join(", ")) }
+                            td.extra { (stage.kind) }
+                            td.extra { (stage.sources().join(", ")) }
                             @match &stage.training {
                                 Some(training) => {
-                                    td.number { (count(training.parameters.trainable_parameters)) }
-                                    td.number { (count(training.parameters.frozen_parameters)) }
+                                    td.number.extra { (count(training.parameters.trainable_parameters)) }
+                                    td.number.extra { (count(training.parameters.frozen_parameters)) }
                                 }
-                                None => { td {} td {} }
+                                None => { td.extra {} td.extra {} }
+                            }
+                            @if let Some(times) = &data.times {
+                                td.number { (circumstances::stage_time(times, &stage.name)) }
                             }
                             td.result {
                                 (key_result(stage))
+                                @if let Some(metric) = best.get(&*stage.name) {
+                                    " " span.tag.complete { "best " (metric) }
+                                }
                                 @if let Some(decline) = decline_of(stage, declines) {
                                     " " span style="color: var(--bad)" { "(below " (decline.source) ")" }
                                 }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn changes(differences: &[Difference]) -> Markup {
-    let shown = |value: &Option<Value>| value.as_ref().map(plain);
-    html! {
-        section.card {
-            h2 { "Changes since the previous run" }
-            @if differences.is_empty() {
-                p.muted { "Nothing." }
-            } @else {
-                div.scroll {
-                    table {
-                        tr { th { "setting" } th { "before" } th { "now" } }
-                        @for change in differences {
-                            tr {
-                                td { code { (change.field) } }
-                                td { @if let Some(old) = shown(&change.old) { del { (old) } } }
-                                td { @if let Some(new) = shown(&change.new) { ins { (new) } } }
                             }
                         }
                     }
@@ -128,18 +114,18 @@ fn pipeline(data: &ReportData) -> Markup {
                 summary { "Settings of this run, everything merged" }
                 pre { (data.pipeline) }
             }
-            (links(&data.files))
+            (links(&data.files_at, &data.files))
         }
     }
 }
 
-/// Files in the run directory.
-pub(super) fn links(files: &[String]) -> Markup {
+/// Files in the run directory, which is at `folder` as seen from the page.
+pub(super) fn links(folder: &str, files: &[String]) -> Markup {
     html! {
         @if !files.is_empty() {
             p.files {
                 @for file in files {
-                    a href=(address(file)) { (file.rsplit('/').next().unwrap_or(file)) }
+                    a href={ (address(folder)) (address(file)) } { (file.rsplit('/').next().unwrap_or(file)) }
                 }
             }
         }
@@ -172,6 +158,7 @@ fn address(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::circumstances::{RunChanges, RunTimes};
     use super::super::confusion_matrix;
     use super::super::data::{BatchNormCounts, ParameterCounts, TrainingMetrics};
     use super::super::history::HistoryRow;
@@ -182,7 +169,7 @@ mod tests {
     use super::super::text::{number, percent};
     use super::*;
     use crate::data::{Dataset, DatasetSummary, Label, Sample, Split};
-    use crate::digest::Digest;
+    use crate::digest::{Difference, Digest};
     use crate::metrics::{
         ClassificationMetrics, ClassificationScores, Direction, Metric, MetricFormat, Scores, TaskMetrics,
     };
@@ -320,8 +307,20 @@ mod tests {
             pipeline: "name = \"turtles <b>\"\n".into(),
             data: std::iter::once(("photos".to_owned(), summary())).collect(),
             stages: vec![train, evaluate],
-            changes: Some(vec![change]),
+            changes: Some(RunChanges {
+                previous: Some("0a1b2c3d".into()),
+                started: Some("2026-11-21T23:00:00.000Z".into()),
+                causes: vec![change],
+                results: [("frozen".to_owned(), "validation accuracy 50.0 %".to_owned())].into(),
+            }),
             files: vec!["resolved.toml".into()],
+            times: Some(RunTimes {
+                started: "2026-11-22T01:59:28.123Z".into(),
+                finished: Some("2026-11-22T02:03:00.000Z".into()),
+                seconds: 187.0,
+                stages: [("frozen".to_owned(), Some(187.0)), ("test & more".to_owned(), None)].into(),
+            }),
+            ..ReportData::default()
         }
     }
 
@@ -344,6 +343,14 @@ mod tests {
         }
         for unescaped in ["<b>\"", "<green>", "a/<1>"] {
             assert!(!page.contains(unescaped), "`{unescaped}` in the page");
+        }
+    }
+
+    #[test]
+    fn links_lead_to_the_run_from_wherever_the_page_is() {
+        let page = report_html(&ReportData { files_at: "../my runs/turtles/".into(), ..run() });
+        for file in ["resolved.toml", "stages/frozen/history.csv", "stages/test%20%26%20more/metrics.json"] {
+            assert!(page.contains(&format!("href=\"../my%20runs/turtles/{file}\"")), "{file}");
         }
     }
 

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::html_parts::OPEN_ROWS;
+use super::samples::{SampleImages, samples};
 use super::text::{count, percent};
 use crate::data::{BoxSummary, DatasetSummary, Duplicates, SplitSummary};
 use crate::sanitize;
@@ -11,7 +12,7 @@ use crate::sanitize;
 const SHOWN_DOUBLES: usize = 20;
 const SHOWN_CLASSES: usize = 1000;
 
-pub(super) fn card(name: &str, data: &DatasetSummary) -> Markup {
+pub(super) fn card(name: &str, data: &DatasetSummary, images: Option<&SampleImages>) -> Markup {
     html! {
         section.card {
             h2 { "Data: " (sanitize::line(name)) }
@@ -26,6 +27,7 @@ pub(super) fn card(name: &str, data: &DatasetSummary) -> Markup {
                 }
             }
             (classes(data))
+            @if let Some(images) = images { (samples(images)) }
             @if let Some(boxes) = &data.boxes { (boxes_note(boxes)) }
             @for near in &data.near_names {
                 p { "Probably the same class, or no class: " @for name in &near.names { code { (sanitize::line(name)) } " " } }
@@ -57,8 +59,10 @@ fn classes(data: &DatasetSummary) -> Markup {
             summary { @if data.multi_label { "Labels" } @else { "Classes" } }
             div.scroll {
                 table {
-                    tr {
-                        th { "name" } th.number { "training" } th.number { "validation" } th.number { "test" }
+                    thead {
+                        tr {
+                            th { "name" } th.number { "training" } th.number { "validation" } th.number { "test" }
+                        }
                     }
                     @for class in data.classes.iter().take(SHOWN_CLASSES) {
                         tr {

@@ -44,7 +44,9 @@ pub(super) fn tiles(tiles: &[Tile]) -> Markup {
 /// A JPEG file as a part of the page.
 pub(super) fn photo(alt: &str, jpeg: &[u8]) -> Markup {
     html! {
-        img style="max-width: 100%" alt=(alt) src={ "data:image/jpeg;base64," (STANDARD.encode(jpeg)) };
+        div.scroll {
+            img.photo alt=(alt) src={ "data:image/jpeg;base64," (STANDARD.encode(jpeg)) };
+        }
     }
 }
 
@@ -54,9 +56,13 @@ fn table(table: &ReportTable) -> Markup {
             summary { (table.title) }
             div.scroll {
                 table.wide {
-                    tr { @for column in &table.columns { (heading(column)) } }
-                    @for row in &table.rows {
-                        tr { @for (column, value) in table.columns.iter().zip(row) { (cell(column.kind, value)) } }
+                    thead { tr { @for column in &table.columns { (heading(column)) } } }
+                    tbody {
+                        @for row in &table.rows {
+                            tr {
+                                @for (column, value) in table.columns.iter().zip(row) { (cell(column.kind, value)) }
+                            }
+                        }
                     }
                 }
             }

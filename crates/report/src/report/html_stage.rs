@@ -14,7 +14,7 @@ use super::regression::Regression;
 use super::text::{column_text, count, number, significant, unfreeze_summary, value_text};
 use crate::metrics::{Metric, TaskMetrics};
 
-pub(super) fn stage_card(stage: &StageReport, decline: Option<&Regression>) -> Markup {
+pub(super) fn stage_card(stage: &StageReport, decline: Option<&Regression>, files_at: &str) -> Markup {
     html! {
         section.card id=(anchor(&stage.name)) {
             div.row {
@@ -34,7 +34,7 @@ pub(super) fn stage_card(stage: &StageReport, decline: Option<&Regression>) -> M
             }
             @if let Some(evaluation) = &stage.evaluation { (html_parts::parts(evaluation)) }
             (settings(&stage.settings))
-            (links(&stage.files))
+            (links(files_at, &stage.files))
         }
     }
 }
@@ -116,10 +116,12 @@ fn history(rows: &[HistoryRow], metrics: &[Metric]) -> Markup {
             summary { "Epochs" }
             div.scroll {
                 table.wide {
-                    tr {
-                        th.number { "epoch" } th.number { "learning rate" }
-                        @for metric in &train { th.number { "training " (metric.title) } }
-                        @for metric in &validation { th.number { "validation " (metric.title) } }
+                    thead {
+                        tr {
+                            th.number { "epoch" } th.number { "learning rate" }
+                            @for metric in &train { th.number { "training " (metric.title) } }
+                            @for metric in &validation { th.number { "validation " (metric.title) } }
+                        }
                     }
                     @for row in rows {
                         tr.best[Some(row.epoch) == best] {
@@ -145,7 +147,7 @@ fn settings(settings: &Value) -> Markup {
     rows.retain(|(path, _)| !["kind", "from", "ensemble"].contains(&path.as_str()));
     html! {
         @if !rows.is_empty() {
-            details {
+            details.settings {
                 summary { "Settings" }
                 div.scroll {
                     table {

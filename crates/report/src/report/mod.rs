@@ -6,7 +6,9 @@
 
 mod axis;
 mod bars;
+mod best;
 mod boxes;
+mod circumstances;
 mod class_curves;
 pub mod code_paths;
 mod comparison;
@@ -27,6 +29,7 @@ mod recognition;
 mod regression;
 mod reliability;
 mod reporting;
+mod samples;
 mod subsets;
 mod svg;
 mod tables;
@@ -39,6 +42,7 @@ pub use boxes::{
     image_png, jpeg, picture_of_boxes, read_boxes, read_wrong_boxes, results_csv, rgb_image, sheet,
     wrong_boxes_csv, yolo_text,
 };
+pub use circumstances::{RunChanges, RunTimes, minute};
 pub use class_curves::{
     ClassCurve, ClassCurves, MOST_CURVES, class_curves, class_curves_csv, read_class_curves,
 };
@@ -66,6 +70,7 @@ pub use recognition::{
 pub use regression::Regression;
 pub use reliability::{reliability_csv, reliability_diagram};
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
+pub use samples::{ClassSamples, SampleImage, SampleImages};
 pub use subsets::{SubsetColumns, SubsetRow, subset_table, subsets_csv};
 pub use svg::Svg;
 pub use tables::{
@@ -74,5 +79,6 @@ pub use tables::{
     read_predictions, thresholds_csv,
 };
 pub use text::{
-    column_text, count, freeze_summary, number, percent, shortest, significant, unfreeze_summary, value_text,
+    column_text, count, duration, freeze_summary, number, percent, shortest, significant, unfreeze_summary,
+    value_text,
 };

@@ -67,6 +67,17 @@ pub fn number(value: f64) -> String {
     significant(value, 4)
 }
 
+/// `0.8 s`, `42 s`, `3 min 07 s`, `2 h 05 min`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match seconds {
+        ..9.95 => format!("{} s", number((seconds * 10.0).round() / 10.0)),
+        ..59.5 => format!("{whole} s"),
+        ..3599.5 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
 /// The shortest form of a setting that loses no digit: `0.001`, `1e-5`.
 pub fn shortest(value: f64) -> String {
     let (plain, scientific) = (value.to_string(), format!("{value:e}"));
@@ -243,5 +254,14 @@ mod tests {
     #[test]
     fn class_names_cannot_break_out_of_the_markup() {
         assert_eq!(escape("<a href=\"x\">&\u{1}\n"), "&lt;a href=&quot;x&quot;&gt;&amp;\\u{1}\\n");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let shown = [0.04, 0.84, 9.96, 42.4, 59.7, 187.0, 3599.6, 7500.0].map(duration);
+        assert_eq!(
+            shown,
+            ["0 s", "0.8 s", "10 s", "42 s", "1 min 00 s", "3 min 07 s", "1 h 00 min", "2 h 05 min"]
+        );
     }
 }
