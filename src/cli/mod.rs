@@ -60,6 +60,8 @@ commands! {
     List(list),
     /// Show the state of a run
     Status(status),
+    /// Follow runs in a browser, on a page of this machine
+    Watch(watch),
     /// Re-hash the files of a run, and check again that frozen parameters did not change
     Verify(verify),
     /// Show how the settings and results of two runs differ

@@ -169,7 +169,7 @@ impl RunsOptions {
     }
 
     /// The folder of all runs, found from an argument that may be a pipeline file.
-    fn root_of(&self, argument: &str) -> Result<PathBuf> {
+    pub(super) fn root_of(&self, argument: &str) -> Result<PathBuf> {
         let file = Path::new(argument);
         if self.runs_dir.is_none() && file.is_file() { run::runs_root(file) } else { self.root() }
     }

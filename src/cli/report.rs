@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use defrost::Result;
-use defrost::report::report_html;
+use defrost::report::{ReportData, report_html};
 use defrost::run::{self, RunDirectory, RunState};
 use defrost::store::{self, Store};
 use serde_json::json;
@@ -29,12 +29,9 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let run = args.runs.resolve(&args.run, console)?;
-    let mut data = run::report_data(&run)?;
-    data.state = run.state().to_string();
     let (page, alone) = match args.output {
         Some(file) => {
-            data.changes = runs_of(&run).map(|runs| run::changes_since_previous(runs, &run)).transpose()?;
-            data.times = run::run_times(&run);
+            let mut data = whole(&run)?;
             match way(file.parent().unwrap_or(Path::new("")), run.path()) {
                 Some(way) => data.files_at = way,
                 None => data.remove_links(),
@@ -43,6 +40,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             (file, alone)
         }
         None => {
+            let data = of_now(&run)?;
             let (page, file) = (report_html(&data), run.path().join("report.html"));
             if !std::fs::read(&file).is_ok_and(|there| there == page.as_bytes()) {
                 let written = run.write("report.html", page.as_bytes());
@@ -64,6 +62,16 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         console.status(shown(page.display()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn of_now(run: &RunDirectory) -> Result<ReportData> {
+    Ok(ReportData { state: run.state().to_string(), ..run::report_data(run)? })
+}
+
+/// The report of a run with what depends on the clock and on other runs.
+pub(super) fn whole(run: &RunDirectory) -> Result<ReportData> {
+    let changes = runs_of(run).map(|runs| run::changes_since_previous(runs, run)).transpose()?;
+    Ok(ReportData { changes, times: run::run_times(run), ..of_now(run)? })
 }
 
 /// The relative way from a folder to another, with a `/` at its end. `None` if there is none, or it is not text.

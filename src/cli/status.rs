@@ -101,7 +101,8 @@ fn text(run: &RunSummary, now: SystemTime) -> String {
     text
 }
 
-fn details(stage: &StageOverview, now: SystemTime) -> String {
+/// The progress or the result of a stage.
+pub(super) fn details(stage: &StageOverview, now: SystemTime) -> String {
     let mut parts = Vec::new();
     if let Some((done, all)) = stage.epochs.filter(|_| stage.status != "cached") {
         // Within an epoch, the current epoch is counted, as in the output of `run`.

@@ -60,5 +60,6 @@ mod typed;
 mod unfreeze;
 mod validate;
 mod verify;
+mod watch;
 mod weights;
 mod words;

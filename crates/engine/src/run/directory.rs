@@ -25,7 +25,7 @@ pub(super) const SAMPLES: &str = "samples.json";
 const PIPELINE: &str = "pipeline.toml";
 pub(super) const RESOLVED: &str = "resolved.toml";
 const MANIFEST: &str = "manifest.json";
-const STATE: &str = "state";
+pub(super) const STATE: &str = "state";
 const STAGES: &str = "stages";
 
 /// The files that the manifest lists, besides everything below `stages`.

@@ -28,6 +28,24 @@ pub fn report_html(data: &ReportData) -> String {
 
 /// A page in one file, with its styles. Control characters are escaped.
 pub(super) fn page(title: &str, content: &Markup) -> String {
+    document(title, &Markup::default(), &html! { main { (content) } })
+}
+
+/// A page with a script that replaces `main`, and shows the element `offline` while it cannot. Without scripts, the
+/// browser loads the page again.
+pub(super) fn live_page(title: &str, content: &Markup, script: &str) -> String {
+    let head = html! {
+        noscript { meta http-equiv="refresh" content="5"; }
+        script src=(script) defer {}
+    };
+    let body = html! {
+        main { (content) }
+        p #offline.offline hidden { "No answer: this is the last known state." }
+    };
+    document(title, &head, &body)
+}
+
+fn document(title: &str, head: &Markup, body: &Markup) -> String {
     let text = html! {
         (DOCTYPE)
         html lang="en" {
@@ -37,8 +55,9 @@ pub(super) fn page(title: &str, content: &Markup) -> String {
                 meta name="generator" content="defrost";
                 title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
+                (head)
             }
-            body { main { (content) } }
+            body { (body) }
         }
     };
     sanitize::document(&text.into_string()).into_owned()
@@ -143,7 +162,7 @@ pub(super) fn anchor(stage: &str) -> String {
 }
 
 /// A relative path as a URL reference: reserved characters are percent-encoded (RFC 3986, section 2.1).
-fn address(path: &str) -> String {
+pub(super) fn address(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {

@@ -21,6 +21,7 @@ mod html;
 mod html_data;
 mod html_parts;
 mod html_stage;
+mod live;
 mod lr_curve;
 mod parts;
 mod plot;
@@ -58,6 +59,7 @@ pub use data::{BatchNormCounts, ParameterCounts, ReportData, StageReport, Traini
 pub use explained::{ExplainedImage, explained_sheet};
 pub use history::{HistoryRow, history_csv, read_history};
 pub use html::report_html;
+pub use live::{LiveRun, LiveStage, live_list_html, live_run_html};
 pub use lr_curve::lr_curve;
 pub use parts::{
     ColumnKind, Photo, ReportColumn, ReportPart, ReportTable, TableCell, TaskReport, Tile, mistakes,
