@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use defrost::report::minute;
+use defrost::report::{column_text, minute};
 use defrost::run::{self, RunDirectory, RunState, RunSummary, StageOverview, StepProgress};
 use defrost::{Error, Result, sanitize};
 
@@ -111,6 +111,11 @@ pub(super) fn details(stage: &StageOverview, now: SystemTime) -> String {
     }
     if let Some(step) = &stage.step {
         parts.push(step_progress(step, now));
+        let scores =
+            stage.task.history.iter().filter_map(|metric| Some((metric, *step.scores.get(metric.name)?)));
+        parts.extend(
+            scores.map(|(metric, value)| format!("{} {}", metric.title, column_text(metric.format, value))),
+        );
     }
     if let Some(monitor) = &stage.monitor {
         parts.push(format!(
@@ -154,6 +159,7 @@ mod tests {
             all: 40,
             images_per_second: 123.4,
             seconds_left: Some(187.0),
+            scores: Default::default(),
             time: "2026-11-22T01:59:28.000Z".into(),
         };
         let now: jiff::Timestamp = "2026-11-22T01:59:32Z".parse().unwrap();

@@ -11,7 +11,7 @@ use super::{RunDirectory, RunState, all_runs, diff, read_events};
 use crate::digest::Difference;
 use crate::error::Result;
 use crate::events::Event;
-use crate::metrics::TaskMetrics;
+use crate::metrics::{Scores, TaskMetrics};
 use crate::{regular_file, task};
 
 /// A summary of a run.
@@ -72,6 +72,9 @@ pub struct StepProgress {
     pub images_per_second: f64,
     /// The remaining seconds of the whole stage; unknown while features are computed.
     pub seconds_left: Option<f64>,
+    /// Means over the epoch so far, by metric.
+    #[serde(skip_serializing_if = "Scores::is_empty")]
+    pub scores: Scores,
     /// When this was recorded: a run records a step every few seconds.
     pub time: String,
 }
@@ -178,7 +181,7 @@ fn progress(name: &str, kind: &str, state: RunState, events: &[(String, Event)])
     for (time, event) in events {
         match event {
             Event::StageStarted { stage, .. } if stage == name => summary.status = unfinished,
-            Event::Step { stage, epoch, epochs, step, steps, images_per_second, seconds_left, .. }
+            Event::Step { stage, epoch, epochs, step, steps, scores, images_per_second, seconds_left }
                 if stage == name =>
             {
                 summary.epochs = Some((epoch.saturating_sub(1), *epochs));
@@ -188,6 +191,7 @@ fn progress(name: &str, kind: &str, state: RunState, events: &[(String, Event)])
                     all: *steps,
                     images_per_second: *images_per_second,
                     seconds_left: Some(*seconds_left).filter(|left| left.is_finite() && *left >= 0.0),
+                    scores: scores.clone(),
                     time: time.clone(),
                 });
             }
@@ -198,6 +202,7 @@ fn progress(name: &str, kind: &str, state: RunState, events: &[(String, Event)])
                     all: *of,
                     images_per_second: *images_per_second,
                     seconds_left: None,
+                    scores: Scores::new(),
                     time: time.clone(),
                 });
             }
