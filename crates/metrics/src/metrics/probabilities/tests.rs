@@ -1,5 +1,6 @@
 //! Comparison with scikit-learn and numpy, and properties of intervals.
 
+use crate::metrics::Intervals;
 use serde_json::Value;
 
 use super::*;
