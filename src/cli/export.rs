@@ -14,11 +14,12 @@ use super::{Console, RunsOptions};
 #[command(after_help = "Examples:
   defrost export turtles --out turtles.onnx
   defrost export streets --stage all@last --out streets.onnx
-  defrost export turtles --format timm --out turtles-timm")]
+  defrost export turtles --format timm --out turtles-timm
+  defrost export turtles --format peft --out turtles-adapter")]
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// The file to write, such as `turtles.onnx`; for timm, a folder
+    /// The file to write, such as `turtles.onnx`; for timm and PEFT, a folder
     #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
     /// The format
@@ -38,13 +39,18 @@ enum Format {
     Onnx,
     /// A folder with `config.json` and `model.safetensors` for `timm.create_model("local-dir:DIR", pretrained=True)`
     Timm,
+    /// A folder with `adapter_config.json` and `adapter_model.safetensors` for `peft.PeftModel.from_pretrained`: the adapters
+    /// alone. The other formats have them merged into the weights
+    Peft,
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let is_onnx = args.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
     if matches!(args.format, Format::Onnx) != is_onnx {
         let error = Error::usage(format!("`{}` does not fit the format", args.out.display()));
-        return Err(error.hint("write `--out NAME.onnx`, or `--format timm --out DIR`"));
+        return Err(
+            error.hint("write `--out NAME.onnx`, `--format timm --out DIR` or `--format peft --out DIR`")
+        );
     }
     let run = args.runs.resolve(&args.run, console)?;
     let cpu = device::choose("cpu")?;
@@ -55,6 +61,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
             vec![args.out.clone()]
         }
         Format::Timm => predictor.save_for_timm(&args.out)?,
+        Format::Peft => predictor.save_for_peft(&args.out)?,
     };
     let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
     let bytes: u64 = files.iter().map(size).sum();

@@ -136,7 +136,10 @@ fn text(resolution: &Resolution, only_layers: bool) -> String {
 }
 
 fn parameter_lines(description: &Description, table: &ParameterTable) -> Vec<String> {
-    let cells: Vec<[String; 7]> = table.rows.iter().map(|row| cells(row, description, table)).collect();
+    // Adapters come last in the table, and belong to earlier layers.
+    let mut rows: Vec<&ParameterRow> = table.rows.iter().collect();
+    rows.sort_by_key(|row| row.layer);
+    let cells: Vec<[String; 7]> = rows.iter().map(|row| cells(row, description, table)).collect();
     let header = ["parameter", "shape", "", "lr", "decay", "batch norm", "rule"];
     let widths: [usize; 7] = std::array::from_fn(|column| {
         cells
@@ -152,7 +155,7 @@ fn parameter_lines(description: &Description, table: &ParameterTable) -> Vec<Str
     };
     let mut lines = vec![line(&header)];
     let mut layer = None;
-    for (row, cells) in table.rows.iter().zip(&cells) {
+    for (row, cells) in rows.iter().zip(&cells) {
         if layer != Some(row.layer) {
             layer = Some(row.layer);
             lines.push(format!("  {} {}", row.layer, description.layers[row.layer].name));

@@ -14,8 +14,12 @@ use serde_json::{Map, Value, json};
 /// The variables that the pipelines use: image folders, those with boxes, and weight files by architecture.
 const IMAGES: [&str; 6] = ["FACES", "STRANGERS", "PHOTOS", "TURTLES", "DOMAIN", "TASK"];
 const BOXED_IMAGES: [&str; 5] = ["CROWNS", "NUCLEI", "STREETS", "THINGS", "SHADOW_FREE"];
-const WEIGHTS: [(&str, &str); 3] =
-    [("RESNET18", "resnet18"), ("RESNET50", "resnet50"), ("EFFICIENTNET_B0", "efficientnet_b0")];
+const WEIGHTS: [(&str, &str); 4] = [
+    ("RESNET18", "resnet18"),
+    ("RESNET50", "resnet50"),
+    ("EFFICIENTNET_B0", "efficientnet_b0"),
+    ("VIT_S_16", "vit_s_16"),
+];
 
 /// This one uses the weights of another example's stage.
 const ASKING: &str = "transfer";
@@ -72,7 +76,8 @@ impl World {
         let world = Self(Project::new());
         let folder = world.0.path().join("weights");
         fs::create_dir(&folder).expect("the folder is ours");
-        for arch in ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_b2"] {
+        for arch in ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_b2", "vit_s_16"]
+        {
             zeros(&folder.join(arch).with_extension("pth"), arch);
         }
         detectors(&folder);

@@ -1,5 +1,6 @@
 //! The binary as users run it, with one module per command.
 
+mod adapters;
 mod bench;
 mod compare;
 mod contrastive;

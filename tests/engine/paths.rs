@@ -86,6 +86,8 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::WINDOW_ATTENTION, window_attention),
     (ops::code_paths::LAYER_SCALE, layer_scale),
     (ops::code_paths::TOKENS, tokens),
+    (ops::code_paths::LOW_RANK, low_rank),
+    (model::code_paths::LORA, adapters),
     (ops::code_paths::CONCAT, concat),
     (ops::code_paths::UPSAMPLE, upsample),
     (ops::code_paths::ATTENTION_QKV, attention_qkv),
@@ -705,6 +707,14 @@ fn layer_scale() -> String {
     digest(&both_ways(&inputs, |tape, inputs| ops::layer_scale(tape, &inputs[0], &inputs[1], &inputs[2])))
 }
 
+fn low_rank() -> String {
+    let mut all = both_ways(&[tensor("x", &[2, 31, 37])], |tape, inputs| ops::scale(tape, &inputs[0], 0.7));
+    let [weight, down, up] =
+        [("w", [70, 37]), ("down", [5, 37]), ("up", [70, 5])].map(|(name, shape)| tensor(name, &shape));
+    all.push(ops::low_rank_sum(&weight, &down, &up, 0.7).unwrap());
+    digest(&all)
+}
+
 /// Patches as tokens, and linear layers over them.
 fn tokens() -> String {
     let inputs = [
@@ -792,36 +802,54 @@ fn architectures(archs: &[Arch]) -> String {
     let mut all = Vec::new();
     for &arch in archs {
         let model = small_model(arch);
-        let draw = |spec: &TensorSpec| match spec.role {
-            TensorRole::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
-            TensorRole::NormWeight | TensorRole::RunningVar => positive(&spec.name, &spec.shape),
-            TensorRole::Weight => {
-                let inputs: usize = spec.shape[1..].iter().product();
-                tensor(&spec.name, &spec.shape).affine(1.5 / (inputs as f64).sqrt(), 0.0).unwrap()
-            }
-            _ => tensor(&spec.name, &spec.shape).affine(0.1, 0.0).unwrap(),
-        };
-        let state = StateDict { tensors: model.description.tensors.iter().map(draw).collect() };
-        let images = Value::constant(tensor("images", &[2, IMAGE, IMAGE, 3]));
-        let outputs = model.forward(&mut Pass::inference(&state), 0, images.clone()).unwrap();
-        all.push(outputs.logits().unwrap().tensor().clone());
-        let trains = |id: usize, spec: &TensorSpec| {
-            spec.role.is_parameter() && (!arch.is_encoder() || model.description.in_head(id))
-        };
-        let specs = model.description.tensors.iter().enumerate();
-        let trainable: Vec<bool> = specs.map(|(id, spec)| trains(id, spec)).collect();
-        let norms: Vec<NormMode> = (0..model.description.norms.len())
-            .map(|norm| if norm % 3 == 0 { NormMode::Frozen } else { NormMode::Training })
-            .collect();
-        let mut pass = Pass::training(&state, &trainable, &norms, 1, 0, &[10, 11]);
-        let outputs = model.forward(&mut pass, 0, images).unwrap();
-        let (loss, _) = ops::cross_entropy(pass.tape(), outputs.logits().unwrap(), &[0, 3], 0.0).unwrap();
-        let (gradients, buffers) = pass.backward(&loss).unwrap();
-        all.push(loss.into_tensor());
-        all.extend(gradients.into_iter().map(|(_, gradient)| gradient.unwrap()));
-        all.extend(buffers.into_iter().map(|(_, tensor)| tensor));
+        let trains = |id| !arch.is_encoder() || model.description.in_head(id);
+        all.extend(inference_and_gradients(&model, trains));
     }
     digest(&all)
+}
+
+/// Adapters of a vision transformer: as they begin, and what a network with them computes.
+fn adapters() -> String {
+    let settings: pipeline::Adapter =
+        toml::from_str("match = [\"*.in_proj\", \"*.mlp.3\"]\nrank = 3\nalpha = 2").unwrap();
+    let spec = small_model(Arch::VitS16).resolve_adapter(&settings).unwrap();
+    let model = small_model(Arch::VitS16).with_adapters(Some(&spec));
+    let adapters = model.description.adapter_tensors();
+    let mut all: Vec<Tensor> =
+        adapters.map(|id| weights::initialize(&model.description.tensors[id], 5).unwrap()).collect();
+    all.extend(inference_and_gradients(&model, |id| model.description.adapted_by(id).is_some()));
+    digest(&all)
+}
+
+fn inference_and_gradients(model: &Model, is_free: impl Fn(usize) -> bool) -> Vec<Tensor> {
+    let mut all = Vec::new();
+    let draw = |spec: &TensorSpec| match spec.role {
+        TensorRole::BatchCount => Tensor::new(3i64, &Device::Cpu).unwrap(),
+        TensorRole::NormWeight | TensorRole::RunningVar => positive(&spec.name, &spec.shape),
+        TensorRole::Weight => {
+            let inputs: usize = spec.shape[1..].iter().product();
+            tensor(&spec.name, &spec.shape).affine(1.5 / (inputs as f64).sqrt(), 0.0).unwrap()
+        }
+        _ => tensor(&spec.name, &spec.shape).affine(0.1, 0.0).unwrap(),
+    };
+    let state = StateDict { tensors: model.description.tensors.iter().map(draw).collect() };
+    let images = Value::constant(tensor("images", &[2, IMAGE, IMAGE, 3]));
+    let outputs = model.forward(&mut Pass::inference(&state), 0, images.clone()).unwrap();
+    all.push(outputs.logits().unwrap().tensor().clone());
+    let trains = |id: usize, spec: &TensorSpec| spec.role.is_parameter() && is_free(id);
+    let specs = model.description.tensors.iter().enumerate();
+    let trainable: Vec<bool> = specs.map(|(id, spec)| trains(id, spec)).collect();
+    let norms: Vec<NormMode> = (0..model.description.norms.len())
+        .map(|norm| if norm % 3 == 0 { NormMode::Frozen } else { NormMode::Training })
+        .collect();
+    let mut pass = Pass::training(&state, &trainable, &norms, 1, 0, &[10, 11]);
+    let outputs = model.forward(&mut pass, 0, images).unwrap();
+    let (loss, _) = ops::cross_entropy(pass.tape(), outputs.logits().unwrap(), &[0, 3], 0.0).unwrap();
+    let (gradients, buffers) = pass.backward(&loss).unwrap();
+    all.push(loss.into_tensor());
+    all.extend(gradients.into_iter().map(|(_, gradient)| gradient.unwrap()));
+    all.extend(buffers.into_iter().map(|(_, tensor)| tensor));
+    all
 }
 
 fn fixture(name: &str) -> Vec<u8> {

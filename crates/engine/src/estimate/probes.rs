@@ -104,7 +104,10 @@ pub(super) fn pass_key(model_spec: &ModelSpec, size: usize, from: usize, to: usi
 pub(super) fn step_key(train: &TrainStage, phase: &freeze::FreezePhase, prefix: &FrozenPrefix) -> String {
     let kind = train.settings.optimizer.settings().name();
     let training = phase.norms.iter().map(|mode| *mode == crate::model::NormMode::Training);
-    let trains = json!({ "trainable": phase.trainable, "norms": training.collect::<Vec<_>>() });
+    let mut trains = json!({ "trainable": phase.trainable, "norms": training.collect::<Vec<_>>() });
+    if let Some(adapter) = &train.model_spec.adapter {
+        trains["adapter"] = json!(adapter);
+    }
     let (from, size) = (prefix.layers, train.preprocess.0.image_size);
     let digest = Digest::of_json(&trains).short();
     let stage = &train.settings;

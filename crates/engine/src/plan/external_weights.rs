@@ -43,7 +43,7 @@ impl Resolver<'_> {
         };
         let wanted = other.parent();
         let stage = drafts.iter().position(|draft| draft.name == wanted.stage)?;
-        let source = drafts[stage].work.model_spec().weights_file(&other.stage);
+        let source = drafts[stage].work.model_spec().weights_file(&other.stage).map(WeightsFile::merged);
         let parent = ParentStage { stage, checkpoint: wanted.checkpoint };
         self.elsewhere.insert(name.to_owned(), ExternalWeights { drafts, parent, file });
         Some(source)

@@ -146,7 +146,7 @@ impl Resolver<'_> {
                     return None;
                 }
                 let task = self.task_of(data_name, data, &model.head)?;
-                ModelSpec { model, classes, task, image_size, channels }
+                ModelSpec { model, classes, task, image_size, channels, adapter: None }
             }
         };
         match stage {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::resolve::Resolver;
 use crate::data::{BatchResizer, Dataset, Split};
 use crate::freeze::ParameterTable;
-use crate::model::{Description, NormMode, NormSpec};
+use crate::model::{AdapterSpec, Description, NormMode, NormSpec};
 use crate::pipeline::{self, BatchNormPolicy, Data, Group, ImageSizes, Unfreeze};
 use crate::stage::{ModelSpec, Preprocess, ResolvedStage, TrainStage};
 use crate::task::{TaskProblem, TaskTraining};
@@ -20,9 +20,18 @@ impl Resolver<'_> {
         name: &str,
         train: &pipeline::Train,
         (data_name, data): (&str, &Data),
-        model_spec: ModelSpec,
+        mut model_spec: ModelSpec,
         above: &[&ResolvedStage],
     ) -> Option<(ResolvedStage, Value)> {
+        if let Some(adapter) = &train.adapter {
+            match self.adapted(name, train, adapter, &model_spec) {
+                Some(spec) => model_spec.adapter = Some(spec),
+                None => {
+                    let description = Arc::new(model_spec.build().description);
+                    return self.placeholder(train, data, model_spec, description);
+                }
+            }
+        }
         let description = Arc::new(model_spec.build().description);
         let table = match ParameterTable::resolve(&description, train) {
             Ok(table) => table,
@@ -72,6 +81,7 @@ impl Resolver<'_> {
             train_last: None,
             groups: Vec::new(),
             unfreeze: Vec::new(),
+            adapter: None,
             ..train.clone()
         };
         free.optimizer.settings_mut().no_decay_mut().clear();
@@ -81,7 +91,28 @@ impl Resolver<'_> {
         Some((ResolvedStage::Train(Box::new(work), None), Value::Null))
     }
 
-    /// An encoder without gradients stays frozen.
+    /// The adapters that a stage adds to a model that has none.
+    fn adapted(
+        &mut self,
+        stage: &str,
+        train: &pipeline::Train,
+        adapter: &pipeline::Adapter,
+        model_spec: &ModelSpec,
+    ) -> Option<AdapterSpec> {
+        if model_spec.adapter.is_some() {
+            let message = format!("the model of `{}` already has adapters", train.from);
+            let help = format!(
+                "to train them further, remove `adapter` and write `train = [\"@adapter\"]`; to add others, first merge \
+                 them: a `load_weights` stage with `from = \"{}\"`",
+                train.from
+            );
+            self.diagnose(&format!("stage.{stage}.adapter"), "conflict", message, Some(help));
+            return None;
+        }
+        model_spec.build().resolve_adapter(adapter).map_err(|errors| self.rules(stage, errors)).ok()
+    }
+
+    /// An encoder without gradients stays frozen; where its layers are our own, adapters train.
     fn features_only(
         &mut self,
         stage: &str,
@@ -92,7 +123,8 @@ impl Resolver<'_> {
         if !model_spec.model.arch.is_encoder() {
             return Some(());
         }
-        let Some(row) = table.rows.iter().find(|row| row.trainable && !description.in_head(row.id)) else {
+        let of_encoder = |id| !description.in_head(id) && description.adapted_by(id).is_none();
+        let Some(row) = table.rows.iter().find(|row| row.trainable && of_encoder(row.id)) else {
             return Some(());
         };
         // For example `train[0] = "*"`: a parameter that no rule matches trains by default.
@@ -102,7 +134,10 @@ impl Resolver<'_> {
             "`{}` is a feature extractor only, but its `{}` would train here",
             description.arch, row.name
         );
-        let help = "train only the head: `train = [\"@head\"]`".to_owned();
+        let help = match description.adapters.layers.is_empty() {
+            true => "train only the head: `train = [\"@head\"]`".to_owned(),
+            false => "train only the head and adapters: `train = [\"@head\", \"@adapter\"]`".to_owned(),
+        };
         self.diagnose(&at, "feature-extractor", message, Some(help));
         None
     }

@@ -73,8 +73,9 @@ impl Resolver<'_> {
         // If the classes are not known, they cannot be checked.
         let of_stages =
             above.iter().zip(written).filter(|(above, _)| known(above.model_spec()) && known(&model_spec));
-        let of_stages: Vec<_> =
-            of_stages.map(|(above, (at, stage))| (at, above.model_spec().weights_file(stage))).collect();
+        let of_stages: Vec<_> = of_stages
+            .map(|(above, (at, stage))| (at, above.model_spec().weights_file(stage).map(WeightsFile::merged)))
+            .collect();
         let elsewhere = match (&load.file, above) {
             (None, []) => match self.pipeline.elsewhere.get(name) {
                 Some(other) => Some((format!("stage.{name}.stage"), self.other_pipeline(name, other)?)),

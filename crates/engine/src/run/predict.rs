@@ -1,5 +1,6 @@
 //! The model of a finished run, for new images.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -12,7 +13,7 @@ use super::{RunDirectory, RunRecord, StageRecord, VerifyProblem};
 use crate::data::{Geometry, Image, LARGEST_IMAGE, Region, Transform, image_format_names};
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Model, StateDict};
+use crate::model::{AdapterSpec, Description, Model, StateDict, merge_adapters};
 use crate::pipeline::{self, Arch, Data, Head, ImageSettings, PositionResampling, suggest};
 use crate::regular_file;
 use crate::stage::{BEST, LAST, MODEL, Preprocess};
@@ -20,10 +21,12 @@ use crate::store::disk;
 use crate::task::{TaskKind, TaskSpec};
 use crate::weights::{self, LoadRules, WeightsFile};
 
-/// A model with its weights, its task and its preprocessing.
+/// A model with its weights, its task and its preprocessing. Adapters are merged into the weights.
 pub struct Predictor {
     pub(super) model: Model,
     pub(super) state: StateDict,
+    /// The adapters before they were merged.
+    pub(super) adapter: Option<PredictorAdapter>,
     transform: Transform,
     /// How images are read, and the same as in the recipe.
     pub(super) images: ImageSettings,
@@ -38,6 +41,23 @@ pub struct Predictor {
     pub checkpoint: PathBuf,
 }
 
+/// A model with adapters, and its weights.
+pub(super) struct PredictorAdapter {
+    pub spec: AdapterSpec,
+    pub description: Description,
+    pub state: StateDict,
+    /// The parameters that the stage trained.
+    pub trained: BTreeSet<String>,
+}
+
+/// The parameters that a stage trained at any time, by its recipe.
+fn trained(document: &Json) -> BTreeSet<String> {
+    let parameters = &document["parameters"];
+    let later = parameters["unfreeze"].as_array().into_iter().flatten();
+    let lists = std::iter::once(parameters).chain(later).filter_map(|part| part["trainable"].as_array());
+    lists.flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+}
+
 /// What a stage's recipe says about its model.
 #[derive(Deserialize)]
 struct RecipeModel {
@@ -47,6 +67,8 @@ struct RecipeModel {
     head: Head,
     #[serde(default)]
     position_resampling: PositionResampling,
+    #[serde(default)]
+    adapter: Option<AdapterSpec>,
 }
 
 /// The kind of output that is needed.
@@ -132,12 +154,14 @@ impl Predictor {
             images => images.clone(),
         };
         let view: ImageSettings = serde_json::from_value(images.clone()).map_err(broken)?;
-        let RecipeModel { arch, classes, head, position_resampling } = model_spec;
+        let RecipeModel { arch, classes, head, position_resampling, adapter } = model_spec;
         let spec = pipeline::Model { head: head.clone(), position_resampling, ..pipeline::Model::of(arch) };
-        let model = Model::build_for_channels(&spec, classes.len(), view.image_size, view.channels);
+        let build = || Model::build_for_channels(&spec, classes.len(), view.image_size, view.channels);
+        let description = build().with_adapters(adapter.as_ref()).description;
         let mut rules = LoadRules::default();
         rules.classes = Some(classes.clone());
-        let state = weights::load(&model.description, &WeightsFile::open(checkpoint)?, &rules, 0)?;
+        let stored = weights::load(&description, &WeightsFile::open(checkpoint)?, &rules, 0)?;
+        let (model, state) = (build(), merge_adapters(&description, &stored)?);
         Ok(Self {
             model,
             state: state.to_device(&choice.device)?,
@@ -148,6 +172,12 @@ impl Predictor {
             kind: TaskKind::of_recipe(&document["model"]),
             head,
             classes,
+            adapter: adapter.map(|spec| PredictorAdapter {
+                spec,
+                description,
+                state: stored,
+                trained: trained(document),
+            }),
             checkpoint: PathBuf::new(),
         })
     }

@@ -23,6 +23,9 @@ pub const MODEL: &str = "model.safetensors";
 pub const BEST: &str = "best.safetensors";
 pub const LAST: &str = "last.safetensors";
 
+/// The adapters of a train stage, the head and whatever else trained, without the network.
+pub const ADAPTER: &str = "adapter.safetensors";
+
 /// The images that a stage skipped because they cannot be decoded, if there are any.
 pub const BROKEN_IMAGES: &str = "broken_images.csv";
 
@@ -138,8 +141,8 @@ impl StageContext<'_> {
     }
 }
 
-/// The metadata of a checkpoint: architecture, classes, and a head that is not one linear layer, so that a file
-/// identifies itself.
+/// The metadata of a checkpoint: architecture, classes, a head that is not one linear layer, and adapters, so that a
+/// file identifies itself.
 pub(super) fn metadata(
     model_spec: &ModelSpec,
     description: &Description,
@@ -151,8 +154,9 @@ pub(super) fn metadata(
         ("defrost.classes".to_owned(), classes),
         ("format".to_owned(), "pt".to_owned()),
     ]);
-    if let Some(head) = model_spec.document().get("head") {
-        metadata.insert("defrost.head".to_owned(), head.to_string());
+    let document = model_spec.document();
+    for (key, part) in [("defrost.head", "head"), (weights::ADAPTER, "adapter")] {
+        metadata.extend(document.get(part).map(|value| (key.to_owned(), value.to_string())));
     }
     Ok(metadata)
 }

@@ -67,7 +67,7 @@ impl PlannedStage {
         match self {
             Self::LoadWeights(..) | Self::InitWeights(_) => Ok(Vec::new()),
             Self::Train(work, dataset) => {
-                let network = FeatureModel::open(&work.model_spec, &sources[0])?;
+                let network = FeatureModel::of_training(work, &sources[0])?;
                 let found = |prefix: &FrozenPrefix| match prefix.recomputed {
                     None => {
                         let wanted = work.wanted(prefix, dataset);
@@ -100,6 +100,11 @@ impl<'a> FeatureModel<'a> {
         let description = model_spec.build().description;
         let state = weights::load(&description, &WeightsFile::open(source)?, &LoadRules::default(), 0)?;
         Ok(Self { model_spec, description, state })
+    }
+
+    fn of_training(work: &'a TrainStage, source: &Path) -> Result<Self> {
+        let description = (*work.description).clone();
+        Ok(Self { model_spec: &work.model_spec, description, state: work.initial_state(source)? })
     }
 
     fn found(

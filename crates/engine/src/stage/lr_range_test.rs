@@ -37,7 +37,7 @@ impl TrainStage {
         range: &LrRange,
     ) -> Result<LrRangeTest> {
         let model = self.model_spec.build();
-        let source = context.load_model(0, &model.description)?;
+        let source = self.initial_state(context.source()?)?.to_device(context.device)?;
         // Only who trains from the start does here.
         let materials = BatchInputs::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;

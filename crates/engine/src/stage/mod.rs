@@ -31,7 +31,7 @@ mod tests;
 mod train;
 
 pub(crate) use class_coverage::require_classes;
-pub use context::{BEST, BROKEN_IMAGES, Checkpoints, LAST, MODEL, StageContext};
+pub use context::{ADAPTER, BEST, BROKEN_IMAGES, Checkpoints, LAST, MODEL, StageContext};
 pub use evaluate::{EnsembleMember, EvaluateStage};
 pub use feature_cache_status::FeatureCacheStatus;
 pub(crate) use frozen_backbone::INFERENCE_BATCH;

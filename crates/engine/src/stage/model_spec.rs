@@ -7,12 +7,16 @@ use crate::code_path::CodePath;
 use crate::csv_cells;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
-use crate::model::{Model, backbone_code_paths};
-use crate::ops::code_paths::NORMALIZE_ROWS;
+use crate::model::code_paths::LORA;
+use crate::model::{AdapterSpec, Description, Model, StateDict, backbone_code_paths};
+use crate::ops::code_paths::{LOW_RANK, NORMALIZE_ROWS};
 use crate::pipeline::{self, Arch, Head, ImageSettings, ResizeRounding};
 use crate::report::code_paths::TEXT_CELLS;
 use crate::task::{TaskKind, TaskSpec, TaskTraining};
-use crate::weights::WeightsFile;
+use crate::weights::{self, LoadRules, WeightsFile};
+
+/// What models with low-rank adapters take beyond that.
+pub(super) const ADAPTER_CODE_PATHS: [CodePath; 2] = [LORA, LOW_RANK];
 
 /// A model, and the classes of its head in the order of its outputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +29,14 @@ pub struct ModelSpec {
     pub image_size: usize,
     /// The number of channels of the images.
     pub channels: usize,
+    /// The low-rank adapters of linear layers, if there are any.
+    pub adapter: Option<AdapterSpec>,
 }
 
 impl ModelSpec {
     pub fn build(&self) -> Model {
         Model::build_for_channels(&self.model, self.classes.len(), self.image_size, self.channels)
+            .with_adapters(self.adapter.as_ref())
     }
 
     /// The task of a stage on this model. `training` is `None` if the stage does not train.
@@ -52,12 +59,32 @@ impl ModelSpec {
     /// What the model takes beyond what is common.
     pub(super) fn code_paths(&self) -> Vec<CodePath> {
         let mut paths = backbone_code_paths(&self.model);
+        paths.extend(self.adapter.iter().flat_map(|_| ADAPTER_CODE_PATHS));
         match &self.model.head {
             Head::Linear(_) | Head::Mlp(_) | Head::Detect(_) | Head::Projection(_) => {}
             Head::Embedding(_) => paths.push(NORMALIZE_ROWS),
         }
         paths.extend(self.task(None).code_paths(false));
         paths
+    }
+
+    /// The weights from which a stage starts that adds the adapters of this model: those of `source`, and new adapters.
+    ///
+    /// # Errors
+    /// As those of [`weights::load`].
+    pub(super) fn load_adding_adapters(
+        &self,
+        description: &Description,
+        source: &WeightsFile,
+        seed: u64,
+    ) -> Result<StateDict> {
+        let base = description.without_adapters();
+        let mut state = weights::load(&base, source, &LoadRules::default(), 0)?;
+        let added = &description.tensors[base.tensors.len()..];
+        state
+            .tensors
+            .extend(added.iter().map(|spec| weights::initialize(spec, seed)).collect::<Result<Vec<_>>>()?);
+        Ok(state)
     }
 
     /// How names of classes and images are written to CSV files: a separate code path if one needs an

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::model_spec::ADAPTER_CODE_PATHS;
 use super::recipe::{FeaturesRecipe, PreprocessRecipe, RandomRecipe, engine};
 use super::{ModelSpec, Preprocess};
 use crate::code_path::CodePath;
@@ -97,6 +98,10 @@ pub(super) fn cache_identity(
     if activations.len() == 1 {
         activations.clear();
     }
+    let is_read = |weight: &usize| description.tensors[*weight].layer < prefix.layers;
+    let adapter_scale = description.adapters.layers.keys().any(is_read).then_some(description.adapters.scale);
+    let mut code_paths = code_paths(model_spec, preprocess, random.map(|(augment, _)| augment));
+    code_paths.extend(adapter_scale.iter().flat_map(|_| ADAPTER_CODE_PATHS));
     Ok(json!(FeaturesRecipe {
         arch: model_spec.model.arch,
         layers: prefix.layers,
@@ -104,10 +109,11 @@ pub(super) fn cache_identity(
         images: PreprocessRecipe::of_features(preprocess),
         random: random.map(|(augment, seed)| RandomRecipe { augment, seed }),
         dtype: prefix.kind,
-        engine: engine(code_paths(model_spec, preprocess, random.map(|(augment, _)| augment))),
+        engine: engine(code_paths),
         activations,
         position_resampling: model_spec.model.position_resampling,
         picture_sizes: labels == LabelKind::Boxes,
+        adapter_scale,
     }))
 }
 

@@ -94,7 +94,14 @@ impl Scene {
         let head = Head::Linear(toml::from_str("dropout = 0.4").unwrap());
         let classes = vec!["cat".to_owned(), "dog".to_owned()];
         let model = Model { head, ..Model::of(Arch::EfficientNetLite0) };
-        ModelSpec { model, classes, task: TaskKind::Classification, image_size: 32, channels: 3 }
+        ModelSpec {
+            model,
+            classes,
+            task: TaskKind::Classification,
+            image_size: 32,
+            channels: 3,
+            adapter: None,
+        }
     }
 
     fn context<'a>(

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::batch_source::{BatchInputs, TrainingBatches as Batches};
 use super::callbacks::{self, StageCallbacks};
 use super::class_coverage;
-use super::context::{BEST, LAST};
+use super::context::{ADAPTER, BEST, LAST, metadata};
 use super::examples::ExampleImages;
 use super::oom;
 use super::recipe::{
@@ -27,14 +27,14 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::freeze::{self, FreezePhase, ParameterTable};
 use crate::metrics::TaskMetrics;
-use crate::model::{self, Description, Model, StateDict};
+use crate::model::{self, Description, Model, StateDict, TensorId};
 use crate::ops::code_paths::STOCHASTIC_DEPTH;
 use crate::pipeline::{self, Broken};
 use crate::report::code_paths::PICTURES;
 use crate::report::{ParameterCounts, TrainingMetrics};
 use crate::task::{MeasuredImages, Task, TaskSpec, TaskTraining, TaskVisitor};
 use crate::train::{self, Optimizer, TrainContext, TrainProgress};
-use crate::weights::{self, WeightsFile};
+use crate::weights::{self, Dialect, LoadRules, WeightsFile};
 use crate::{features, ops, report};
 
 #[derive(Clone)]
@@ -154,6 +154,15 @@ impl TrainStage {
         table.frozen(description).into_iter().map(|id| description.tensors[id].name.clone()).collect()
     }
 
+    /// The weights that training starts from: those of a checkpoint, and new adapters if the stage adds any.
+    pub(super) fn initial_state(&self, source: &Path) -> Result<StateDict> {
+        let (source, description) = (WeightsFile::open(source)?, &*self.description);
+        match self.settings.adapter {
+            Some(_) => self.model_spec.load_adding_adapters(description, &source, self.seed),
+            None => weights::load(description, &source, &LoadRules::default(), 0),
+        }
+    }
+
     pub fn execute(&self, dataset: &Arc<Dataset>, context: &StageContext) -> Result<()> {
         self.task(Some(dataset)).visit(FitTask { stage: self, dataset, context })
     }
@@ -172,7 +181,7 @@ impl TrainStage {
         context: &StageContext,
     ) -> Result<()> {
         let model = self.model_spec.build();
-        let source = context.load_model(0, &model.description)?;
+        let source = self.initial_state(context.source()?)?.to_device(context.device)?;
         self.tell_trainable(context);
         let materials = BatchInputs::of_training(self, dataset, &model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
@@ -244,6 +253,7 @@ impl TrainStage {
             require_frozen_unchanged(context.source()?, &context.output.join(name), &frozen)?;
         }
         let chosen = progress.best_state().unwrap_or_else(|| progress.final_state());
+        self.save_adapter(&chosen, dialect, context)?;
         let digests = weights::digests(&chosen)?;
         context.write("parameters.csv", self.table.csv(description, Some(&digests))?)?;
 
@@ -271,6 +281,22 @@ impl TrainStage {
             samples: dataset.split(Split::Validation),
         };
         context.write_all(&examples.files(task)?)
+    }
+
+    /// Writes the adapters, the head and all else that trained, if the model has adapters.
+    fn save_adapter(&self, state: &StateDict, dialect: Dialect, context: &StageContext) -> Result<()> {
+        let Self { model_spec, description, table, .. } = self;
+        if model_spec.adapter.is_none() {
+            return Ok(());
+        }
+        let constant = table.frozen(description);
+        let is_kept = |id: &TensorId| {
+            !constant.contains(id) || description.in_head(*id) || description.adapted_by(*id).is_some()
+        };
+        let ids: Vec<TensorId> = (0..description.tensors.len()).filter(is_kept).collect();
+        let metadata = metadata(model_spec, description)?;
+        weights::save_adapter(&context.output.join(ADAPTER), description, state, &ids, dialect, &metadata)?;
+        Ok(())
     }
 
     fn metrics<M: Clone + Serialize + DeserializeOwned>(

@@ -37,6 +37,8 @@ code_paths! {
     HARD_SWISH = "hard_swish", 1;
     /// Attention in windows, and the windows.
     WINDOW_ATTENTION = "window_attention", 1;
+    /// Linear layers with low-rank adapters.
+    LOW_RANK = "low_rank", 1;
 }
 
 /// In the recipe of every stage that runs a model, whether or not its architecture uses the operation. Code

@@ -1,7 +1,7 @@
 //! A residual branch scaled per channel: Touvron et al., *Going deeper with Image Transformers* (ICCV 2021), §2.
 
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(super) mod cuda;
 
 use std::mem::MaybeUninit;
 

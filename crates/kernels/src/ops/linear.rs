@@ -80,6 +80,17 @@ fn product<T: Float>(
     unsafe { build(rows * columns, rows * columns, write) }
 }
 
+/// left [m, k] · right [k, n], in row-major order.
+pub(super) fn matrix_product<T: Float>(left: &Tensor, right: &Tensor) -> Result<Vec<T>> {
+    let ((rows, depth), columns) = (left.dims2()?, right.dim(1)?);
+    with_slice(left, |left: &[T]| {
+        with_slice(right, |right: &[T]| {
+            let (left, right) = (Matrix::row_major(left, depth), Matrix::row_major(right, columns));
+            product([rows, columns, depth], &left, &right, None)
+        })
+    })?
+}
+
 /// Saves x for the weight's gradient and the weight for the gradient of x, each only if needed.
 struct Linear {
     x: Option<Tensor>,
@@ -98,15 +109,7 @@ impl Linear {
     fn gradients<T: Float>(&self, grad: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let (rows, outputs) = grad.dims2()?;
         let towards_x = |weight: &Tensor| -> Result<Tensor> {
-            let inputs = weight.dim(1)?;
-            let gradient = with_slice(grad, |grad: &[T]| {
-                with_slice(weight, |weight: &[T]| {
-                    let (grad, weight) =
-                        (Matrix::row_major(grad, outputs), Matrix::row_major(weight, inputs));
-                    product([rows, inputs, outputs], &grad, &weight, None)
-                })
-            })??;
-            tensor(gradient, (rows, inputs))
+            tensor(matrix_product::<T>(grad, weight)?, (rows, weight.dim(1)?))
         };
         let towards_weight = |x: &Tensor| -> Result<Tensor> {
             let inputs = x.dim(1)?;

@@ -13,6 +13,8 @@ const MOST_RUNS: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreezeSummary {
     pub trainable_parameters: u64,
+    /// Those of the trainable parameters that adapters have.
+    pub adapter_parameters: u64,
     pub frozen_parameters: u64,
     pub frozen_tensors: u64,
     /// The frozen layers in runs, if exactly these layers are frozen and they are few runs.
@@ -31,6 +33,7 @@ impl ParameterTable {
         let (training, eval) = phase.norm_counts();
         let mut summary = FreezeSummary {
             trainable_parameters: 0,
+            adapter_parameters: 0,
             frozen_parameters: 0,
             frozen_tensors: 0,
             frozen_layers: Vec::new(),
@@ -41,6 +44,9 @@ impl ParameterTable {
         for row in &self.rows {
             if phase.trainable[row.id] {
                 summary.trainable_parameters += row.elements() as u64;
+                if description.adapted_by(row.id).is_some() {
+                    summary.adapter_parameters += row.elements() as u64;
+                }
             } else {
                 summary.frozen_parameters += row.elements() as u64;
                 summary.frozen_tensors += 1;
@@ -62,7 +68,8 @@ impl ParameterTable {
             (_, _, Some(count)) => Some(count..layers),
             _ => None,
         };
-        if let Some(range) = counted {
+        // Adapters train in layers that are frozen otherwise.
+        if let Some(range) = counted.filter(|_| description.adapters.layers.is_empty()) {
             return if range.is_empty() { Vec::new() } else { vec![range.start..=range.end - 1] };
         }
         // Whether the parameters of each layer are frozen, train, or both.

@@ -3,6 +3,7 @@
 //!
 //! This module never changes weights and never trains; it opens weight files only to compare them.
 
+mod adapters;
 mod batch_norm;
 mod freeze_summary;
 mod param_groups;

@@ -3,7 +3,7 @@
 use super::param_groups::ParamHyper;
 use super::phase::FreezePhase;
 use super::trainable::TrainableSet;
-use super::{batch_norm, param_groups, trainable, unfreeze};
+use super::{adapters, batch_norm, param_groups, trainable, unfreeze};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::model::{Description, NormMode, RuleError, TensorId};
@@ -68,6 +68,11 @@ impl ParameterTable {
     pub fn resolve(description: &Description, stage: &Train) -> Result<Self, Vec<RuleError>> {
         let start = trainable::resolve(description, stage);
         let states = start.and_then(|start| unfreeze::phases(description, stage, start));
+        let states =
+            states.and_then(|states| match adapters::require_frozen_weights(description, stage, &states) {
+                Some(error) => Err(vec![error]),
+                None => Ok(states),
+            });
         let paces = param_groups::param_hypers(description, stage, states.as_deref().ok());
         let phases = states.as_deref().ok().map(|states| phases(description, stage, states));
         match (states, phases, paces) {

@@ -1,5 +1,6 @@
 //! Which tensors train, by `freeze`, `train`, or a depth setting.
 
+use super::adapters;
 use crate::model::{Description, PatternScope, RuleError, TensorId, TensorSelection, select};
 use crate::pipeline::Train;
 
@@ -41,7 +42,7 @@ pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Traina
     ];
     let counted = depth.into_iter().find_map(|(setting, count)| Some((setting, count?)));
     // Earlier checks allow only one of them.
-    let trainable = match (&stage.freeze, &stage.train, counted) {
+    let mut trainable = match (&stage.freeze, &stage.train, counted) {
         (Some(patterns), _, _) => by_names(description, "freeze", patterns)?,
         (_, Some(patterns), _) => by_names(description, "train", patterns)?,
         (_, _, Some((setting, count))) => {
@@ -49,6 +50,7 @@ pub(super) fn resolve(description: &Description, stage: &Train) -> Result<Traina
         }
         (None, None, None) => all(description),
     };
+    adapters::train_added(description, stage, &mut trainable)?;
     if trainable.flags.iter().any(|flag| *flag) {
         return Ok(trainable);
     }

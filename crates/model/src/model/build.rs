@@ -91,6 +91,7 @@ impl Model {
     }
 
     fn layers(&self, range: Range<usize>, pass: &mut Pass, input: Activations) -> Result<Activations> {
+        pass.adapt(&self.description.adapters);
         let head = self.head_layer();
         if range.start > head {
             return Ok(input);
@@ -128,6 +129,9 @@ impl Model {
             return Err(Error::usage(
                 "this encoder is computed by another library, which records no operations",
             ));
+        }
+        if !self.description.adapters.layers.is_empty() {
+            return Err(Error::bug("adapters are merged into the weights before a model is recorded"));
         }
         let mut pass = Pass::tracing(state);
         let features = self.layers(0..self.head_layer(), &mut pass, image.clone().into())?;

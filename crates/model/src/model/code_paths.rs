@@ -19,6 +19,8 @@ code_paths! {
     EFFICIENTNET_V2 = "efficientnet_v2", 1;
     REGNET = "regnet", 1;
     SWIN = "swin", 1;
+    /// How low-rank adapters begin, and how layers with them compute.
+    LORA = "lora", 1;
     /// The statistics with which merged batch normalisation is put back.
     RESTORE_BATCH_NORM = "restore_batch_norm", 1;
 }

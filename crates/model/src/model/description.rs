@@ -1,6 +1,9 @@
 //! The structure of a model, without tensors: names, shapes, roles, layers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::adapter::Adapters;
 
 /// The index of a tensor in [`Description::tensors`].
 pub type TensorId = usize;
@@ -184,6 +187,10 @@ pub struct Description {
     pub outputs: &'static [&'static str],
     /// Modules and tensors in published files that are not part of the model; loading skips them.
     pub ignored: Vec<String>,
+    /// The weights of linear layers over pixels or tokens, which adapters may change.
+    pub linear_layers: Vec<TensorId>,
+    /// The adapters of linear layers; their tensors come last.
+    pub adapters: Arc<Adapters>,
 }
 
 impl Description {

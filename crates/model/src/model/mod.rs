@@ -5,6 +5,7 @@
 //! The module reads no files and knows no stages.
 
 mod activations;
+mod adapter;
 mod architectures;
 #[doc(hidden)]
 pub mod branching;
@@ -42,6 +43,7 @@ pub mod yolo11;
 mod yolo11_blocks;
 
 pub use activations::{Activations, LOGITS, Outputs};
+pub use adapter::{AdaptedLayer, AdapterSpec, Adapters, adapter_names, merge_adapters, module_of};
 pub use architectures::backbone_code_paths;
 pub use build::Model;
 pub use description::{

@@ -1,5 +1,6 @@
 //! One forward pass of a model over a batch: provides tensors to layers, and counts their work.
 
+mod adapted;
 mod convolutions;
 mod explained;
 mod layers;
@@ -7,12 +8,14 @@ mod measured;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
 use self::explained::Explained;
 use self::measured::Measurement;
 use super::TensorId;
+use super::adapter::{AdaptedLayer, Adapters};
 use super::trace::{Trace, TracedOperation};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
@@ -59,6 +62,10 @@ pub struct Pass<'a> {
     leaves: BTreeMap<TensorId, Value>,
     /// By weight and padding, which depends on the image with `SAME`.
     folded: BTreeMap<(TensorId, [usize; 4]), FoldedConv>,
+    /// Those of the model.
+    adapters: Arc<Adapters>,
+    /// The weights with their adapters, by id.
+    merged: BTreeMap<TensorId, Tensor>,
     buffers: Vec<(TensorId, Tensor)>,
     multiply_adds: u64,
     activations_moved: u64,
@@ -96,6 +103,8 @@ impl<'a> Pass<'a> {
             tape: Tape::new(),
             leaves: BTreeMap::new(),
             folded: BTreeMap::new(),
+            adapters: Arc::default(),
+            merged: BTreeMap::new(),
             buffers: Vec::new(),
             multiply_adds: 0,
             activations_moved: 0,
@@ -194,13 +203,27 @@ impl<'a> Pass<'a> {
         self.multiply_adds += products as u64;
     }
 
+    /// Computes with the adapters of a model.
+    pub(super) fn adapt(&mut self, adapters: &Arc<Adapters>) {
+        self.adapters = Arc::clone(adapters);
+    }
+
+    /// The adapter of a weight, if there is one.
+    fn adapter(&self, weight: TensorId) -> Option<AdaptedLayer> {
+        self.adapters.layers.get(&weight).copied()
+    }
+
+    fn trains(&self, id: TensorId) -> bool {
+        self.training.as_ref().is_some_and(|training| training.trainable[id])
+    }
+
     /// The values of a parameter for a computation without a gradient.
     ///
     /// # Errors
     /// The parameter is trainable. Plans prevent that, see
     /// [`Arch::is_encoder`](crate::pipeline::Arch::is_encoder).
     pub(super) fn frozen(&self, id: TensorId) -> Result<&'a Tensor> {
-        if self.training.as_ref().is_some_and(|training| training.trainable[id]) {
+        if self.trains(id) {
             return Err(Error::bug("a parameter of an encoder without gradients is to train"));
         }
         Ok(&self.state.tensors[id])
@@ -208,7 +231,7 @@ impl<'a> Pass<'a> {
 
     pub(super) fn parameter(&mut self, id: TensorId) -> Value {
         let tensor = &self.state.tensors[id];
-        if !self.training.as_ref().is_some_and(|training| training.trainable[id]) {
+        if !self.trains(id) {
             return Value::constant(tensor.clone());
         }
         self.leaves.entry(id).or_insert_with(|| self.tape.leaf(tensor.clone())).clone()

@@ -14,6 +14,7 @@ impl Description {
             Some(PatternAlias::Backbone) => !self.in_head(id) && !self.in_neck(id),
             Some(PatternAlias::Norm) => tensor.role.is_norm(),
             Some(PatternAlias::Bias) => tensor.role.is_bias(),
+            Some(PatternAlias::Adapter) => self.adapted_by(id).is_some(),
         }
     }
 }

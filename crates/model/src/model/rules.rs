@@ -117,6 +117,11 @@ fn apply(
         return Err(RuleError::new("", "pattern-unmatched", message)
             .help("only a detector with `head = { kind = \"detect\" }` has a neck"));
     }
+    if matched.is_empty() && pattern.alias() == Some(PatternAlias::Adapter) {
+        let message = format!("`{text}` matches nothing: the model has no adapters here");
+        return Err(RuleError::new("", "pattern-unmatched", message)
+            .help("a stage with `adapter` adds them; stages that start from it have them"));
+    }
     if matched.is_empty() {
         let what = if sight == PatternScope::Tensors { "tensor" } else { "parameter" };
         let error = RuleError::new("", "pattern-unmatched", format!("`{text}` matches no {what}"));

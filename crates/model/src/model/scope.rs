@@ -233,10 +233,18 @@ impl Scope {
     /// A linear layer over pixels or tokens; `init` is for its weight and its bias.
     pub fn dense(&mut self, name: &str, [inputs, outputs]: [usize; 2], init: [Init; 2]) -> Dense {
         self.channels(outputs);
-        self.within(name, |scope| Dense {
+        let dense = self.within(name, |scope| Dense {
             weight: scope.declare("weight", vec![outputs, inputs], TensorRole::Weight, init[0]),
             bias: scope.declare("bias", vec![outputs], TensorRole::Bias, init[1]),
-        })
+        });
+        self.linear_layer(dense.weight);
+        dense
+    }
+
+    /// Says that a weight is that of a linear layer over pixels or tokens, which [`Pass::pointwise`](super::Pass)
+    /// computes: adapters may change it.
+    pub fn linear_layer(&mut self, weight: TensorId) {
+        self.description.linear_layers.push(weight);
     }
 
     /// A parameter outside the standard layers.

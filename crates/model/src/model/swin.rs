@@ -99,6 +99,7 @@ fn patches(scope: &mut Scope, inputs: usize, outputs: usize) -> (BiasedConv2d, L
 /// The channels of 2×2 patches become those of one.
 fn merge(scope: &mut Scope, inputs: usize, outputs: usize) -> Part {
     let reduction = scope.linear_without_bias_by("reduction", 4 * inputs, outputs, INIT);
+    scope.linear_layer(reduction.weight);
     let norm = scope.layer_norm("norm", 4 * inputs, EPS);
     scope.channels(outputs);
     Part::Merge(norm, reduction)

@@ -100,15 +100,7 @@ fn build(arch: &str, width: TransformerWidth, image_size: usize) -> Backbone {
 fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
     let before = scope.layer_norm("ln_1", channels, EPS);
     let attention = scope.within("self_attention", |scope| Attention {
-        input: Dense {
-            weight: scope.tensor(
-                "in_proj_weight",
-                vec![3 * channels, channels],
-                TensorRole::Weight,
-                xavier(channels, 3 * channels),
-            ),
-            bias: scope.tensor("in_proj_bias", vec![3 * channels], TensorRole::Bias, Init::Zeros),
-        },
+        input: attention_input(scope, channels),
         output: scope.dense(
             "out_proj",
             [channels, channels],
@@ -124,6 +116,14 @@ fn block(scope: &mut Scope, channels: usize, heads: usize) -> Block {
     };
     let perceptron = [layer("mlp.0", channels, hidden), layer("mlp.3", hidden, channels)];
     Block { norms: [before, after], attention, perceptron }
+}
+
+/// The layer for queries, keys and values, under PyTorch's names for `MultiheadAttention`.
+fn attention_input(scope: &mut Scope, channels: usize) -> Dense {
+    let (shape, init) = (vec![3 * channels, channels], xavier(channels, 3 * channels));
+    let weight = scope.tensor("in_proj_weight", shape, TensorRole::Weight, init);
+    scope.linear_layer(weight);
+    Dense { weight, bias: scope.tensor("in_proj_bias", vec![3 * channels], TensorRole::Bias, Init::Zeros) }
 }
 
 /// Uniform, the variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010, §4.2.1).

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::weights_file::TensorEntry;
 use super::{WeightsFile, timm};
 use crate::error::{Error, Result};
-use crate::model::{Description, Model, TensorSpec};
+use crate::model::{Description, Model, TensorSpec, adapter_names};
 use crate::pipeline::{self, Arch};
 
 #[cfg(test)]
@@ -40,10 +40,15 @@ impl Dialect {
     /// The name of each tensor, in the order of the description.
     pub fn names(self, description: &Description) -> Vec<String> {
         let own = || description.tensors.iter().map(|tensor| tensor.name.clone()).collect();
-        match self {
+        let mut names = match self {
             Self::Own => own(),
             Self::Timm => timm::names(description).unwrap_or_else(own),
+        };
+        // An adapter is named after the weight that it changes.
+        for (&weight, layer) in &description.adapters.layers {
+            [names[layer.down], names[layer.up]] = adapter_names(&names[weight]);
         }
+        names
     }
 
     /// The shape of a tensor in a file of this dialect.
@@ -104,19 +109,20 @@ impl NameMap {
 impl WeightsFile {
     /// Renames the tensors to the model's names if the file uses timm's names or a wrapper's prefix.
     ///
-    /// Names of the backbone that only one of the two uses decide which it is.
+    /// Names of the backbone that only one of the two uses decide which it is. Adapters are merged into the weights.
     ///
     /// # Errors
     /// The file has names of both.
     pub fn translated(self, description: &Description) -> Result<Self> {
-        if self.dialect() != Dialect::Own {
-            return Ok(self);
+        let file = self.merged();
+        if file.dialect() != Dialect::Own {
+            return Ok(file);
         }
-        let prefix = prefix(self.entries().keys());
+        let prefix = prefix(file.entries().keys());
         let bare = |name: &String| name[prefix.len()..].to_owned();
-        let dialect = recognise(description, &self.entries().keys().map(bare).collect())
-            .map_err(|error| error.within(format!("cannot read `{}`", self.path().display())))?;
-        Ok(self.renamed(NameMap::new(dialect, prefix, description), description))
+        let dialect = recognise(description, &file.entries().keys().map(bare).collect())
+            .map_err(|error| error.within(format!("cannot read `{}`", file.path().display())))?;
+        Ok(file.renamed(NameMap::new(dialect, prefix, description), description))
     }
 
     /// The same for a file with recorded architecture and naming.
@@ -130,7 +136,8 @@ impl WeightsFile {
         let (Some(dialect), Some(arch)) = (dialect, arch) else { return self };
         // Names of the backbone and the plain head. Other heads use the model's own names.
         const CLASSES: usize = 2;
-        let description = Model::build(&pipeline::Model::of(arch), CLASSES).description;
+        let model = Model::build(&pipeline::Model::of(arch), CLASSES);
+        let description = model.with_adapters(self.adapter().as_ref()).description;
         self.renamed(NameMap::new(dialect, String::new(), &description), &description)
     }
 

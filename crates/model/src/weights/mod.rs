@@ -2,6 +2,7 @@
 //!
 //! It never executes code from a file. It uses descriptions of models, never networks or stages.
 
+mod adapted_file;
 mod average;
 mod class_rows;
 pub mod code_paths;
@@ -20,6 +21,7 @@ mod timm;
 mod unmatched;
 mod weights_file;
 
+pub use adapted_file::{ADAPTER, save_adapter};
 pub use average::average;
 pub use class_rows::{ClassMapping, class_tensors};
 pub use data_type::DataType;

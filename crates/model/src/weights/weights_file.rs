@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use memmap2::{Mmap, MmapMut};
 
+use super::adapted_file::MergedAdapters;
 use super::dialect::NameMap;
 use super::safetensors::{self, FileContents};
 use super::{DataType, data_type, is_unprintable, pytorch, shown};
@@ -24,6 +25,7 @@ pub struct WeightsFile {
     metadata: BTreeMap<String, String>,
     classes: Option<Vec<String>>,
     pub(super) names: NameMap,
+    pub(super) merged: MergedAdapters,
 }
 
 /// The location of a tensor in its file.
@@ -87,7 +89,8 @@ impl WeightsFile {
             ));
         }
         let classes = classes.or_else(|| recorded_classes(&metadata));
-        Ok(Self { path: path.to_owned(), map, entries, metadata, classes, names: NameMap::default() }
+        let (names, merged) = Default::default();
+        Ok(Self { path: path.to_owned(), map, entries, metadata, classes, names, merged }
             .with_recorded_names())
     }
 
@@ -108,7 +111,8 @@ impl WeightsFile {
         };
         let entries = description.tensors.iter().map(|spec| (spec.name.clone(), entry(spec))).collect();
         let classes = recorded_classes(&metadata);
-        Ok(Self { path: name.into(), map, entries, metadata, classes, names: NameMap::default() })
+        let (names, merged) = Default::default();
+        Ok(Self { path: name.into(), map, entries, metadata, classes, names, merged })
     }
 
     pub fn path(&self) -> &Path {
@@ -143,7 +147,11 @@ impl WeightsFile {
     /// # Errors
     /// No tensor of this name, or an unsupported type.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let (entry, bytes) = self.found(name)?;
+        self.with_adapter(name, self.stored(name, self.found(name)?)?)
+    }
+
+    /// Converts the bytes of a tensor.
+    pub(super) fn stored(&self, name: &str, (entry, bytes): (&TensorEntry, &[u8])) -> Result<Tensor> {
         data_type::tensor(entry, bytes)?.ok_or_else(|| {
             self.file_error(name, &format!("holds {} numbers", entry.dtype))
                 .hint("save it as float32, float16, bfloat16 or int64")
@@ -161,7 +169,11 @@ impl WeightsFile {
 
     fn found(&self, name: &str) -> Result<(&TensorEntry, &[u8])> {
         let entry = self.entries.get(name).ok_or_else(|| self.file_error(name, "does not exist"))?;
-        Ok((entry, &self.map[entry.bytes.clone()]))
+        Ok((entry, self.bytes(entry)))
+    }
+
+    pub(super) fn bytes(&self, entry: &TensorEntry) -> &[u8] {
+        &self.map[entry.bytes.clone()]
     }
 
     pub(super) fn file_error(&self, name: &str, what: &str) -> Error {

@@ -122,7 +122,12 @@ pub fn freeze_summary(summary: &FreezeSummary) -> String {
         [epoch] => format!("; more from epoch {epoch}"),
         epochs => format!("; more from epochs {}", epochs.join(", ")),
     };
-    format!("{frozen}; trainable: {}{joins}", count(summary.trainable_parameters))
+    let adapters = match summary.adapter_parameters {
+        0 => String::new(),
+        all if all == summary.trainable_parameters => " in adapters".to_owned(),
+        some => format!(", {} of them in adapters", count(some)),
+    };
+    format!("{frozen}; trainable: {}{adapters}{joins}", count(summary.trainable_parameters))
 }
 
 /// Such as `from epoch 4: 15 tensors, 8,393,728 parameters at lr 1e-4, layer4.0 … layer4.1`.
@@ -201,6 +206,7 @@ mod tests {
     fn what_is_frozen_fits_one_line() {
         let summary = FreezeSummary {
             trainable_parameters: 9_384_143,
+            adapter_parameters: 0,
             frozen_parameters: 45_568,
             frozen_tensors: 18,
             frozen_layers: vec![0..=2],
@@ -220,6 +226,10 @@ mod tests {
         assert_eq!(
             freeze_summary(&parts),
             "frozen: 45,568 parameters in 18 tensors (6 of 81 BatchNorms in eval); trainable: 9,384,143; more from epochs 3, 6"
+        );
+        let adapters = FreezeSummary { adapter_parameters: 9_000_000, ..parts.clone() };
+        assert!(
+            freeze_summary(&adapters).contains("; trainable: 9,384,143, 9,000,000 of them in adapters; more")
         );
         let none =
             FreezeSummary { frozen_parameters: 0, frozen_tensors: 0, frozen_layers: vec![], ..summary };

@@ -9,6 +9,7 @@
 //! function that it is given. Checks that need the names of parameters or classes are in `plan`.
 
 mod adapted_weights;
+mod adapter;
 mod arch;
 mod augment;
 mod boxed_images;
@@ -73,6 +74,7 @@ mod voc;
 mod yolo;
 
 pub use adapted_weights::{ClassRows, FirstConv, RestoreBatchNorm};
+pub use adapter::Adapter;
 pub use arch::architectures;
 pub use arch::{Arch, ImageSizes};
 pub use augment::*;

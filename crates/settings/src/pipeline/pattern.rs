@@ -28,14 +28,16 @@ pub enum PatternAlias {
     Backbone,
     Norm,
     Bias,
+    Adapter,
 }
 
-const ALIASES: [(&str, PatternAlias); 5] = [
+const ALIASES: [(&str, PatternAlias); 6] = [
     ("@head", PatternAlias::Head),
     ("@neck", PatternAlias::Neck),
     ("@backbone", PatternAlias::Backbone),
     ("@norm", PatternAlias::Norm),
     ("@bias", PatternAlias::Bias),
+    ("@adapter", PatternAlias::Adapter),
 ];
 
 /// The widest numeric range: no model has a longer list of modules.
@@ -143,7 +145,7 @@ impl Pattern {
 
 /// The alias, or the pattern for everything, that a word of other tools means.
 fn synonym(word: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &[&str]); 6] = [
+    const WORDS: [(&str, &[&str]); 7] = [
         (
             "@head",
             &[
@@ -188,6 +190,7 @@ fn synonym(word: &str) -> Option<&'static str> {
             &["norm", "norms", "bn", "batchnorm", "batch_norm", "layernorm", "layer_norm", "ln", "bns"],
         ),
         ("@bias", &["bias", "biases"]),
+        ("@adapter", &["adapter", "adapters", "lora", "loras"]),
         ("*", &["all", "everything", "full", "model", "network", "any"]),
     ];
     let word = suggest::fold(word);

@@ -172,6 +172,7 @@ fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     freeze_settings(draft, path);
     patterns(draft, &format!("{path}.freeze"));
     patterns(draft, &format!("{path}.train"));
+    adapter(draft, path);
     optimizer(draft, &format!("{path}.optimizer"));
     group_checks::check(draft, path);
     schedule_checks::check(draft, name, path);
@@ -208,6 +209,20 @@ fn freeze_settings(draft: &mut UncheckedPipeline, path: &str) {
             draft.report(draft.key_span(&format!("{path}.{key}")), "conflict", message, help);
         }
     }
+}
+
+/// With adapters, nothing else trains by default, not even a new head: so it must be said.
+fn adapter(draft: &mut UncheckedPipeline, path: &str) {
+    patterns(draft, &format!("{path}.adapter.match"));
+    let stage = draft.root.nearest(path);
+    let selects = FREEZE_SETTINGS.iter().any(|key| stage.get(key).is_some());
+    if stage.get("adapter").is_none() || selects {
+        return;
+    }
+    let message = "a stage with `adapter` must say what else trains".to_owned();
+    let help =
+        "write `train = [\"@head\"]`, or `train = [\"@adapter\"]` if the adapters train alone".to_owned();
+    draft.report(draft.key_span(&format!("{path}.adapter")), "missing-key", message, help);
 }
 
 fn optimizer(draft: &mut UncheckedPipeline, path: &str) {

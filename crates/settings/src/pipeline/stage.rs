@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::adapted_weights::{ClassRows, FirstConv, RestoreBatchNorm};
+use super::adapter::Adapter;
 use super::augment::Augment;
 use super::decisions::{Calibration, Thresholds};
 use super::distill::Distill;
@@ -151,6 +152,10 @@ pub struct Train {
     pub train_first: Option<usize>,
     /// Trains only this many last layers.
     pub train_last: Option<usize>,
+    /// Low-rank adapters (LoRA) that are added to linear layers. They train; all else that trains is selected by `train`,
+    /// `freeze` or a depth setting, one of which is then needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
     /// How batch normalisation behaves in this stage.
     #[serde(default)]
     pub batch_norm: BatchNormPolicy,

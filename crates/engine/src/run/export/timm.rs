@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
+use super::require_own_folder;
 use crate::error::{Error, Result};
 use crate::pipeline::{Fit, Head, RGB_CHANNELS};
 use crate::run::Predictor;
@@ -40,7 +41,7 @@ impl Predictor {
             return Err(Error::usage("timm reads images as 8-bit RGB, and this model reads others")
                 .hint("write an ONNX file: `--out NAME.onnx`"));
         }
-        require_own_folder(folder)?;
+        require_own_folder(folder, &[CONFIG, WEIGHTS, README])?;
         fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
         let files = [CONFIG, WEIGHTS, README].map(|name| folder.join(name));
         let config = format!("{:#}\n", self.config(network));
@@ -104,24 +105,4 @@ impl Predictor {
             network.name
         )
     }
-}
-
-/// Refuses a folder with files that no export wrote.
-fn require_own_folder(folder: &Path) -> Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("read", folder, error)),
-    };
-    for entry in entries {
-        let name = entry.map_err(|error| Error::io("read", folder, error))?.file_name();
-        let is_own = [CONFIG, WEIGHTS, README].iter().any(|own| name == **own);
-        // An export that was killed leaves a file.
-        if !is_own && !name.to_string_lossy().starts_with(disk::UNFINISHED) {
-            let other = folder.join(name);
-            return Err(Error::usage(format!("`{}` is not of an earlier export", other.display()))
-                .hint("name a new or empty folder, so that no file of yours is overwritten"));
-        }
-    }
-    Ok(())
 }

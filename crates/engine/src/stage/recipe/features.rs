@@ -29,6 +29,9 @@ pub struct FeaturesRecipe<'a> {
     /// Whether a row also has the size of its picture.
     #[serde(skip_serializing_if = "is_default")]
     pub picture_sizes: bool,
+    /// The scale of adapters, where the layers have any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter_scale: Option<f64>,
 }
 
 #[derive(Serialize)]

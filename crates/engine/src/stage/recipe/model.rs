@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::is_default;
+use crate::model::AdapterSpec;
 use crate::pipeline::{
     self, Arch, DetectHead, EmbeddingHead, Head, HeadActivation, LinearHead, MlpHead, PositionResampling,
     ProjectionHead,
@@ -30,6 +31,8 @@ pub struct ModelRecipe<'a> {
     /// A head that is not one linear layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     head: Option<HeadRecipe<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter: Option<&'a AdapterSpec>,
 }
 
 #[derive(Serialize)]
@@ -56,7 +59,7 @@ enum HeadRecipe<'a> {
 
 impl<'a> ModelRecipe<'a> {
     pub fn of(model_spec: &'a ModelSpec) -> Self {
-        let ModelSpec { model, classes, task, image_size, channels } = model_spec;
+        let ModelSpec { model, classes, task, image_size, channels, adapter } = model_spec;
         let pipeline::Model { arch, head, stochastic_depth: _, position_resampling } = model;
         Self {
             arch: *arch,
@@ -66,6 +69,7 @@ impl<'a> ModelRecipe<'a> {
             channels: (*channels != pipeline::RGB_CHANNELS).then_some(*channels),
             position_resampling: *position_resampling,
             head: HeadRecipe::of(head),
+            adapter: adapter.as_ref(),
         }
     }
 }

@@ -84,6 +84,8 @@ impl<'a> TrainSettings<'a> {
             groups: _,
             unfreeze: _,
             layer_decay: _,
+            // The recipe's model has the adapters.
+            adapter: _,
             epochs,
             batch_size,
             accumulate,

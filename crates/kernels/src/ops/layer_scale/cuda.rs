@@ -7,7 +7,7 @@ use crate::cuda::{Engine, address, arguments, column_products, kernel, optional}
 use crate::error::Result;
 
 /// residual + gain · x; gain · x without a residual.
-pub(super) fn scaled(x: &Tensor, gain: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+pub fn scaled(x: &Tensor, gain: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
     let (engine, count) = (Engine::of(x)?, x.elem_count());
     let (out, to) = engine.tensor(x.dtype(), x.shape())?;
     let channels = gain.elem_count() as i32;

@@ -10,6 +10,12 @@ use crate::model::layers::{Attention, Dense, LayerNorm, Linear, WindowAttention}
 use crate::model::trace::TracedOperation;
 use crate::ops::{self, Activation, FoldedConv, Window, WindowGrid};
 
+/// A bias of zeros.
+pub(super) fn no_bias(weight: &Value) -> Result<Value> {
+    let (outputs, like) = (weight.tensor().dim(0)?, weight.tensor());
+    Ok(Value::constant(Tensor::zeros(outputs, like.dtype(), like.device())?))
+}
+
 impl Pass<'_> {
     pub(in crate::model) fn linear(&mut self, linear: &Linear, x: &Value) -> Result<Value> {
         let weight = self.parameter(linear.weight);
@@ -62,13 +68,38 @@ impl Pass<'_> {
         activation: Activation,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        let weight = self.parameter(weight_id);
+        match self.adapter(weight_id) {
+            Some(adapter) if [weight_id, adapter.down, adapter.up].into_iter().any(|id| self.trains(id)) => {
+                // The activation follows the sum of both terms.
+                let weight = self.parameter(weight_id);
+                let y = self.plain_dense(weight, weight_id, bias_id, x, Activation::None, residual)?;
+                let y = self.add_adapted(adapter, x, &y)?;
+                ops::activation(&mut self.tape, &y, activation)
+            }
+            Some(adapter) => {
+                let weight = self.merged(weight_id, adapter)?;
+                self.plain_dense(weight, weight_id, bias_id, x, activation, residual)
+            }
+            None => {
+                let weight = self.parameter(weight_id);
+                self.plain_dense(weight, weight_id, bias_id, x, activation, residual)
+            }
+        }
+    }
+
+    /// With the values of the weight as they are to be used.
+    fn plain_dense(
+        &mut self,
+        weight: Value,
+        weight_id: TensorId,
+        bias_id: Option<TensorId>,
+        x: &Value,
+        activation: Activation,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
         let bias = match bias_id {
             Some(bias) => self.parameter(bias),
-            None => {
-                let (outputs, like) = (weight.tensor().dim(0)?, weight.tensor());
-                Value::constant(Tensor::zeros(outputs, like.dtype(), like.device())?)
-            }
+            None => no_bias(&weight)?,
         };
         let (rows, inputs) = x.tensor().flatten_to(candle_core::D::Minus2)?.dims2()?;
         self.count(&weight, x, rows / x.tensor().dim(0)?.max(1));

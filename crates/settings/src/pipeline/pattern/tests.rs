@@ -55,7 +55,7 @@ fn what_is_no_pattern_is_told_why() {
                      the pattern is empty; write a name such as `layer1`, or `*` for all parameters
     !                the pattern is empty; write a name such as `layer1`, or `*` for all parameters
     @heads           unknown alias `@heads`; did you mean `@head`?
-    @stem            unknown alias `@stem`; the aliases are `@head`, `@neck`, `@backbone`, `@norm`, `@bias`
+    @stem            unknown alias `@stem`; the aliases are `@head`, `@neck`, `@backbone`, `@norm`, `@bias`, `@adapter`
     _blocks.[10-12]  `[10-12]` in `_blocks.[10-12]` matches one character, not a number; write a range of numbers: `{10..12}`
     layer[34]        `[34]` in `layer[34]` matches one character, not a number; write a range of numbers: `{0..12}`
     b.[]             `[]` in `b.[]` is not a set of characters; write a set as `[ab]` or `[1-4]`, a range of numbers as `{0..12}`
