@@ -160,8 +160,10 @@ fn the_network_keeps_its_bits_and_merged_weights_predict_the_same() {
     assert_eq!(merged.keys().collect::<Vec<_>>(), start.keys().collect::<Vec<_>>());
     assert_eq!(run.metrics("test"), run.metrics("test_merged"));
     let image = "photos/red/00.png";
-    let predicted =
-        |stage: &str| stdout(&project, &["predict", "colours", image, "--json", "--stage", stage]);
+    let predicted = |stage: &str| {
+        let arguments = ["predict", "colours", image, "--json", "--stage", stage];
+        document(&project.defrost(&arguments))["predictions"].clone()
+    };
     assert_eq!(predicted("further@last"), predicted("merged"));
     for (stage, out) in [("further@last", "adapted.onnx"), ("merged", "merged.onnx")] {
         stdout(&project, &["export", "colours", "--stage", stage, "--out", out]);
@@ -207,7 +209,8 @@ fn adapters_are_exported_for_peft() {
     project.edit("groups = [", "# groups = [");
     project.edit(", no_decay = [\"@adapter\"]", "");
     project.run(&["--until", "further"]);
-    let refused = project.defrost(&["export", "colours", "--format", "peft", "--out", "other"]);
+    let refused =
+        project.defrost(&["export", "colours", "--stage", "further", "--format", "peft", "--out", "other"]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.status.code() == Some(2) && said.contains("has no adapters"), "{said}");
 }
@@ -222,6 +225,78 @@ fn killed_runs_end_in_the_same_bytes() {
     };
     let reference = small().run(&[]).manifest();
     killed_runs_end_in(&reference, small, (&[1, 1], 2), 1, &["--set", "run.checkpoint_seconds=0"]);
+}
+
+/// One stage with adapters, of which line 17 selects what else trains, and line 18 has the adapters.
+const REFUSED: &str = r#"name = "colours"
+
+[data.photos]
+format = "image_folder"
+root = "photos"
+image_size = 32
+
+[model.net]
+arch = "vit_s_16"
+
+[stage.start]
+kind = "init_weights"
+
+[stage.adapted]
+kind = "train"
+from = "start"
+TRAIN
+adapter = ADAPTER
+epochs = 1
+optimizer = { kind = "sgd", lr = 0.1 }
+"#;
+
+#[test]
+fn wrong_adapters_are_refused_at_their_place() {
+    let project = Project::new();
+    let found = |train: &str, adapter: &str, more: &str| {
+        project.write(&(REFUSED.replace("TRAIN", train).replace("ADAPTER", adapter) + more));
+        let document: Value =
+            serde_json::from_slice(&project.defrost(&["validate", "colours.toml", "--json"]).stdout).unwrap();
+        let errors = document["errors"].as_array().unwrap().iter();
+        let place = |error: &Value| {
+            format!("{}:{} {}", error["line"], error["column"], error["code"].as_str().unwrap())
+        };
+        errors.map(place).collect::<Vec<_>>().join(", ")
+    };
+    let head = "train = [\"@head\"]";
+    let of = |patterns: &str| format!("{{ match = [{patterns}], rank = 8 }}");
+    let all = of("\"encoder\"");
+    assert_eq!(found(head, &all, ""), "");
+    assert_eq!(found(head, &of("\"blocks\""), ""), "18:22 pattern-unmatched");
+    assert_eq!(found(head, &of("\"encoder\", \"conv_proj\""), ""), "18:33 adapter-not-linear");
+    assert_eq!(found(head, &of("\"@head\""), ""), "18:22 adapter-not-linear");
+    assert_eq!(found(head, &all.replace("8", "385"), ""), "18:42 adapter-rank");
+    assert_eq!(found("freeze = [\"@adapter\"]", &all, ""), "17:11 conflict");
+    let trained = "train = [\"@head\", \"encoder.layers.encoder_layer_11\"]";
+    assert_eq!(found(trained, &all, ""), "17:19 adapter-trains");
+    assert_eq!(found("train = [\"@head\", \"@norm\", \"@bias\"]", &all, ""), "");
+    assert_eq!(found("train_last = 3", &all, ""), "17:14 adapter-trains");
+    assert_eq!(found("train_last = 1", &all, ""), "");
+    let thawed = format!("{head}\nunfreeze = [{{ after_epochs = 1, match = [\"*.mlp.3\"] }}]\nepochs = 2");
+    let one = of("\"*.mlp.3\"");
+    let text = REFUSED.replace("epochs = 1\n", "");
+    project.write(&text.replace("TRAIN", &thawed).replace("ADAPTER", &one));
+    let said = String::from_utf8(project.defrost(&["validate", "colours.toml"]).stderr).unwrap();
+    assert!(said.contains("unfreeze-trains"), "{said}");
+    let again = |adapter: &str| {
+        let more = "\n[stage.again]\nkind = \"train\"\nfrom = \"adapted@last\"\ntrain = [\"@head\"]\nepochs = 1\n\
+                    optimizer = { kind = \"sgd\", lr = 0.1 }\n";
+        found(head, &all, &format!("{more}{adapter}"))
+    };
+    assert_eq!(again(""), "");
+    assert_eq!(again(&format!("adapter = {one}")), "28:1 conflict");
+    // Without adapters, their alias matches nothing.
+    project.write(&REFUSED.replace("TRAIN", "train = [\"@adapter\"]").replace("adapter = ADAPTER\n", ""));
+    let said = String::from_utf8(project.defrost(&["validate", "colours.toml"]).stderr).unwrap();
+    assert!(said.contains("the model has no adapters here"), "{said}");
+    project.write(&REFUSED.replace("TRAIN", head).replace("ADAPTER", &all).replace("vit_s_16", "resnet18"));
+    let said = String::from_utf8(project.defrost(&["validate", "colours.toml"]).stderr).unwrap();
+    assert!(said.contains("`resnet18` has no linear layers below its head to adapt"), "{said}");
 }
 
 /// An encoder whose layers are its own operations learns through adapters, and in no other way.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
-use super::description::{Description, Init, TensorId, TensorRole, TensorSpec};
+use super::description::{Description, Init, TensorId, TensorRole, TensorSpec, is_within};
 use super::pass::StateDict;
 use super::rules::RuleError;
 use crate::error::Result;
@@ -201,7 +201,14 @@ fn select(description: &Description, pattern: &Pattern, selected: &mut [bool]) -
         matched.iter().copied().filter(|id| description.linear_layers.contains(id)).collect();
     let Some(&first) = matched.first() else {
         let error = RuleError::new("", "pattern-unmatched", format!("`{text}` matches no layer"));
-        return Some(error.help(match pattern.suggestion(description.names()) {
+        let is_above = |name: &&str| {
+            description
+                .linear_layers
+                .iter()
+                .any(|&id| is_within(module_of(&description.tensors[id].name), name))
+        };
+        let above: Vec<&str> = description.names().into_iter().filter(is_above).collect();
+        return Some(error.help(match pattern.suggestion(above) {
             Some(suggestion) => format!("did you mean `{suggestion}`?"),
             None => format!("`defrost params` lists the names of `{}`", description.arch),
         }));
