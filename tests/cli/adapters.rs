@@ -270,7 +270,7 @@ fn wrong_adapters_are_refused_at_their_place() {
     assert_eq!(found(head, &of("\"blocks\""), ""), "18:22 pattern-unmatched");
     assert_eq!(found(head, &of("\"encoder\", \"conv_proj\""), ""), "18:33 adapter-not-linear");
     assert_eq!(found(head, &of("\"@head\""), ""), "18:22 adapter-not-linear");
-    assert_eq!(found(head, &all.replace("8", "385"), ""), "18:42 adapter-rank");
+    assert_eq!(found(head, &all.replace("8", "385"), ""), "18:41 adapter-rank");
     assert_eq!(found("freeze = [\"@adapter\"]", &all, ""), "17:11 conflict");
     let trained = "train = [\"@head\", \"encoder.layers.encoder_layer_11\"]";
     assert_eq!(found(trained, &all, ""), "17:19 adapter-trains");

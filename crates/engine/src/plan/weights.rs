@@ -41,6 +41,7 @@ impl Resolver<'_> {
                     seed,
                     preprocess: None,
                     class_rows: None,
+                    merges_adapters: false,
                 };
                 return Some((
                     ResolvedStage::LoadWeights(Box::new(work), LocatedWeights::Unknown, None),
@@ -63,6 +64,7 @@ impl Resolver<'_> {
             None => None,
         };
         let (mut weights, mut names, mut class_rows) = (LocatedWeights::Unknown, None, None);
+        let mut merges_adapters = false;
         if !above.is_empty() {
             weights = LocatedWeights::Above;
         }
@@ -101,12 +103,22 @@ impl Resolver<'_> {
             let fits = source.and_then(|source| {
                 origins(&description, &source, &rules)?;
                 let mapping = ClassMapping::new(&source, &rules)?;
+                merges_adapters |= source.adapter().is_some();
                 Ok((source.names_in_words(), mapping.map(|mapping| mapping.sentence())))
             });
             (names, class_rows) = self.or_diagnose(&at, "weights", fits)?;
         }
         let (settings, seed) = (load.clone(), self.pipeline.seed);
-        let work = LoadWeightsStage { model_spec, settings, rules, names, seed, preprocess, class_rows };
+        let work = LoadWeightsStage {
+            model_spec,
+            settings,
+            rules,
+            names,
+            seed,
+            preprocess,
+            class_rows,
+            merges_adapters,
+        };
         Some((ResolvedStage::LoadWeights(Box::new(work), weights, images), Value::Null))
     }
 

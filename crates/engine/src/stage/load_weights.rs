@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::model::{self, Model, StateDict};
 use crate::ops;
+use crate::ops::code_paths::LOW_RANK;
 use crate::pipeline;
 use crate::sanitize;
 use crate::weights::{self, ClassMapping, LoadRules, WeightsFile};
@@ -27,6 +28,8 @@ pub struct LoadWeightsStage {
     pub names: Option<String>,
     /// Which classes start from rows of the file, in words, where the stage asks for that and the file is known.
     pub class_rows: Option<String>,
+    /// Whether the file has low-rank adapters, which are merged.
+    pub merges_adapters: bool,
     pub seed: u64,
     /// How the images are seen from which batch normalisation is restored, if it is.
     pub preprocess: Option<Preprocess>,
@@ -55,6 +58,7 @@ impl LoadWeightsStage {
         paths.extend(self.settings.class_rows.as_ref().map(|_| weights::code_paths::CLASS_ROWS));
         paths.extend(self.settings.average.as_ref().map(|_| weights::code_paths::WEIGHT_AVERAGE));
         paths.extend(self.settings.first_conv.map(|_| weights::code_paths::FIRST_CONV));
+        paths.extend(self.merges_adapters.then_some(LOW_RANK));
         if self.settings.restore_batch_norm.is_some() {
             paths.push(model::code_paths::RESTORE_BATCH_NORM);
             paths.extend(

@@ -13,6 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::events::{Event, Interrupt, NullObserver, Observer};
 use crate::features::FeatureStore;
 use crate::freeze::ParameterTable;
+use crate::model::AdapterSpec;
 use crate::pipeline::{Arch, Data, FeatureType, Head, ImageFolder, ImageSettings, Model, Monitor};
 use crate::random::{Purpose, Stream};
 use crate::store::{InputIndex, disk};
@@ -544,20 +545,21 @@ fn features_interrupted_in_the_middle_go_on_from_there() {
 fn what_features_are_made_of_names_settings_only_where_they_are_set() {
     let scene = Scene::new();
     let stage = scene.stage(&|_| ());
-    let made_of_labelled = |model_spec: &ModelSpec, labels| {
+    let made_by = |layers: usize, model_spec: &ModelSpec, labels| {
         let description = model_spec.build().description;
         let state = crate::weights::initialize_all(&description, 1).unwrap();
         prefix::cache_identity(
             model_spec,
             &description,
             &state,
-            &FrozenPrefix::without_features(1),
+            &FrozenPrefix::without_features(layers),
             &stage.preprocess,
             labels,
             None,
         )
         .unwrap()
     };
+    let made_of_labelled = |model_spec: &ModelSpec, labels| made_by(1, model_spec, labels);
     let made_of = |model_spec: &ModelSpec| made_of_labelled(model_spec, LabelKind::Class);
     let fields =
         |made_of: &serde_json::Value| made_of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -577,6 +579,14 @@ fn what_features_are_made_of_names_settings_only_where_they_are_set() {
         (&"size".into(), &1.into())
     );
     assert_ne!(encoder.document(), by_size.document());
+    // Adapters count where the layers have them.
+    let weights = vec!["blocks.0.attn.qkv.weight".to_owned()];
+    let adapter = AdapterSpec { weights, rank: 2, alpha: 3.0 };
+    let adapted = ModelSpec { adapter: Some(adapter), ..encoder.clone() };
+    assert_eq!(made_of(&adapted), made_of(&encoder));
+    let made = made_by(2, &adapted, LabelKind::Class);
+    assert_eq!((&made["adapter_scale"], &made["engine"]["low_rank"]), (&1.5.into(), &1.into()));
+    assert_eq!(fields(&made).len(), plain.len() + 1);
 }
 
 #[test]

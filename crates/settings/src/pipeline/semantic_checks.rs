@@ -222,7 +222,7 @@ fn adapter(draft: &mut UncheckedPipeline, path: &str) {
     let message = "a stage with `adapter` must say what else trains".to_owned();
     let help =
         "write `train = [\"@head\"]`, or `train = [\"@adapter\"]` if the adapters train alone".to_owned();
-    draft.report(draft.key_span(&format!("{path}.adapter")), "missing-key", message, help);
+    draft.report(draft.key_span(&format!("{path}.adapter")), "adapter-alone", message, help);
 }
 
 fn optimizer(draft: &mut UncheckedPipeline, path: &str) {

@@ -40,7 +40,11 @@ fn patterns_of_the_docs_match() {
     let detector = "arch = \"yolo11n\"\nhead = { kind = \"detect\" }".to_owned();
     let build =
         |settings: String| crate::model::Model::build(&toml::from_str(&settings).unwrap(), 3).description;
-    let descriptions: Vec<Description> = settings.into_iter().chain([detector]).map(build).collect();
+    let mut descriptions: Vec<Description> = settings.into_iter().chain([detector]).map(build).collect();
+    let transformer = || crate::model::Model::build(&toml::from_str("arch = \"vit_s_16\"").unwrap(), 3);
+    let adapter = toml::from_str("match = [\"encoder\"]\nrank = 1").unwrap();
+    let adapter = transformer().resolve_adapter(&adapter).unwrap();
+    descriptions.push(transformer().with_adapters(Some(&adapter)).description);
     for (name, text) in shown {
         let pattern = Pattern::parse(&text).unwrap();
         let matches = |description: &Description| {
