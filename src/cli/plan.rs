@@ -216,15 +216,16 @@ fn note(work: &PlannedStage) -> Option<String> {
     };
     let totals = train.table.totals();
     let images = dataset.split(Split::Train).len();
-    let batches = images.div_ceil(train.settings.batch_size);
+    let batches = train.settings.sampler.epoch_images(images).div_ceil(train.settings.batch_size);
     let steps = batches.div_ceil(train.settings.accumulate as usize);
     let taught = train.settings.distill.as_ref().map(|distill| format!(", teacher `{}`", distill.teacher));
     Some(format!(
-        "{} of {} tensors on {images} images, {} epochs of {steps} steps{}",
+        "{} of {} tensors on {images} images, {} epochs of {steps} steps{}{}",
         totals.trainable_tensors,
         totals.trainable_tensors + totals.frozen_tensors,
         train.settings.epochs,
         taught.unwrap_or_default(),
+        train.sampling(dataset).map(|text| format!("; {text}")).unwrap_or_default(),
     ))
 }
 

@@ -45,6 +45,7 @@ mod project;
 mod recognition;
 mod report;
 mod run;
+mod sampler;
 mod schema;
 mod soups;
 mod status;

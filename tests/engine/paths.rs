@@ -177,6 +177,8 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (data::code_paths::HSV, || augmented(&["hsv = {}", "hsv = { hue = 1, saturation = 1, value = 1 }"])),
     (data::code_paths::MULTI_SCALE, multi_scale),
     (data::code_paths::SHUFFLE, shuffle),
+    (data::code_paths::BALANCED_SAMPLER, || sampled("kind = \"balanced\"")),
+    (data::code_paths::PK_SAMPLER, || sampled("kind = \"p_k\"\nclasses = 3\nimages = 4")),
     (data::code_paths::SPLIT, split),
     (features::code_paths::FEATURES, kept_features),
     (weights::code_paths::INITIALIZE, initialize),
@@ -958,8 +960,7 @@ fn two_views() -> String {
     let images = Arc::new(Images::for_training(dataset, &settings, &augment, 2, memory));
     let mut hasher = Hasher::default();
     for epoch in 0..2 {
-        let order =
-            EpochOrder { order: (0..4).collect(), batch_size: 3, views: 2, first_batch: 0, seed: 4, epoch };
+        let order = EpochOrder { views: 2, seed: 4, epoch, ..EpochOrder::sequential((0..4).collect(), 3) };
         for batch in Loader::new(images.clone(), order, 1).unwrap() {
             let numbers = batch.unwrap().images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             hasher.update(&numbers.iter().map(|number| (number * 255.0).round() as u8).collect::<Vec<_>>());
@@ -979,14 +980,7 @@ fn composed(augments: &[&str]) -> String {
         let memory = Arc::new(CacheBudget::new(0));
         let images = Arc::new(Images::for_training(dataset.clone(), &settings, &augment, 4, memory));
         for epoch in 0..4 {
-            let order = EpochOrder {
-                order: (0..4).collect(),
-                batch_size: 4,
-                views: 1,
-                first_batch: 0,
-                seed: 4,
-                epoch,
-            };
+            let order = EpochOrder { seed: 4, epoch, ..EpochOrder::sequential((0..4).collect(), 4) };
             for batch in Loader::new(images.clone(), order, 1).unwrap() {
                 let batch = batch.unwrap();
                 let numbers = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -1041,6 +1035,31 @@ fn mixed(augment: &str) -> String {
 fn shuffle() -> String {
     let samples: Vec<usize> = (0..100).map(|sample| 3 * sample).collect();
     digest_of(format!("{:?} {:?}", data::shuffled(&samples, 5, 0), data::shuffled(&samples, 5, 1)))
+}
+
+/// The samples of three epochs, and the addresses of their draws.
+fn sampled(sampler: &str) -> String {
+    let sample = |number: usize| {
+        let class = [0, 0, 0, 1, 0, 2, 0, 1, 3, 0, 0, 1][number % 12];
+        let path = format!("{number}.png");
+        Sample { path, label: Label::Class(class), split: Split::Train, digest: None }
+    };
+    let dataset = Dataset {
+        classes: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
+        samples: (0..60).map(sample).collect(),
+        ..Dataset::default()
+    };
+    let sampler = data::EpochSampler::new(&dataset, &toml::from_str(sampler).unwrap(), 5);
+    let images = images("image_size = 32");
+    let memory = Arc::new(CacheBudget::new(0));
+    let images = Images::for_training(Arc::new(dataset), &images, &Augment::default(), 3, memory);
+    let row = |(sample, occurrence)| (sample, images.address(sample, occurrence, 0));
+    let epoch = |epoch| {
+        let order = sampler.order(epoch);
+        let occurrences = data::occurrences(&order);
+        order.into_iter().zip(occurrences).map(row).collect::<Vec<(usize, u64)>>()
+    };
+    digest_of(format!("{:?}", [0, 1, 2].map(epoch)))
 }
 
 fn split() -> String {

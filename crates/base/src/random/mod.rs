@@ -30,6 +30,8 @@ pub enum Purpose {
     SecondView = 15,
     /// The images of a sample for confidence intervals.
     Bootstrap = 16,
+    /// The training images that a sampler chooses.
+    Sample = 17,
 }
 
 /// An endless stream of draws, addressed by its key.

@@ -3,7 +3,7 @@
 use super::image::IMAGE_FORMATS;
 use super::{Dataset, Split};
 use crate::code_path::{CodePath, code_paths};
-use crate::pipeline::{Augment, Color, ImageSettings};
+use crate::pipeline::{Augment, Color, ImageSettings, Sampler};
 
 code_paths! {
     /// Decoding at every scale, with all conversions to RGB8.
@@ -48,6 +48,10 @@ code_paths! {
     TWO_VIEWS = "two_views", 1;
     /// The versions of images, and their order. Predictions are merged by the code of their task.
     TEST_TIME_AUGMENTATION = "test_time_augmentation", 1;
+    /// The choice of training images, and the draws of an image that comes again in an epoch.
+    BALANCED_SAMPLER = "balanced_sampler", 1;
+    /// As `BALANCED_SAMPLER`, for batches of P classes with K images.
+    PK_SAMPLER = "pk_sampler", 1;
 }
 
 /// Part of the recipe of every stage that reads images.
@@ -93,6 +97,15 @@ fn format_of_name(path: &str) -> Option<CodePath> {
     let extension = extension.to_ascii_lowercase();
     let format = IMAGE_FORMATS.iter().find(|format| format.extensions.contains(&extension.as_str()))?;
     Some(format.code_path)
+}
+
+/// The code path of a sampler, if it is not the random one.
+pub fn of_sampler(sampler: &Sampler) -> Option<CodePath> {
+    match sampler {
+        Sampler::Random(_) => None,
+        Sampler::Balanced(_) => Some(BALANCED_SAMPLER),
+        Sampler::PK(_) => Some(PK_SAMPLER),
+    }
 }
 
 /// The additional code paths of random changes.

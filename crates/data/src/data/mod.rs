@@ -44,8 +44,8 @@ pub use image::{
 };
 pub use label::{BoxArea, Label, LabelKind, LabelledBox};
 pub use loader::{
-    CacheBudget, Composed, ComposedPart, Composer, Composition, EpochOrder, ImageBatch, Images,
-    LARGEST_IMAGE, Loader, shuffled,
+    CacheBudget, Composed, ComposedPart, Composer, Composition, EpochOrder, EpochSampler, ImageBatch, Images,
+    LARGEST_IMAGE, Loader, occurrences, shuffled,
 };
 pub use mask::Mask;
 pub use near_names::{NearNameReason, NearNames};

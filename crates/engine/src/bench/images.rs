@@ -56,14 +56,7 @@ pub fn time_images(settings: &ImagesSettings, clock: Clock) -> Result<Timing> {
     let transform = Transform::training(&images, None, &augment);
     let images = Arc::new(Images::new(dataset, transform, images.broken, Arc::new(CacheBudget::new(0))));
     let count = (settings.warmup + settings.steps) * settings.batch;
-    let epoch = EpochOrder {
-        order: samples.into_iter().cycle().take(count).collect(),
-        batch_size: settings.batch,
-        views: 1,
-        first_batch: 0,
-        seed: 0,
-        epoch: 0,
-    };
+    let epoch = EpochOrder::sequential(samples.into_iter().cycle().take(count).collect(), settings.batch);
     let mut stopwatch = Stopwatch::start(clock, &Device::Cpu);
     for batch in Loader::new(images, epoch, settings.workers)? {
         batch?;

@@ -212,14 +212,8 @@ impl LoadProbe<'_> {
         let images = Arc::new(images);
         let mut seconds = [0.0; 2];
         for (epoch, seconds) in seconds.iter_mut().enumerate() {
-            let epoch = EpochOrder {
-                order: samples.to_vec(),
-                batch_size: samples.len(),
-                views: 1,
-                first_batch: 0,
-                seed: 0,
-                epoch: epoch as u32,
-            };
+            let epoch =
+                EpochOrder { epoch: epoch as u32, ..EpochOrder::sequential(samples.to_vec(), samples.len()) };
             let begun = meter.seconds();
             for batch in Loader::new(Arc::clone(&images), epoch, self.workers)? {
                 batch?;

@@ -97,7 +97,8 @@ impl<'a> StageImages<'a> {
 
     /// Steps and validations of each phase, and the computation of features for each new prefix.
     fn training(&self, train: &TrainStage, found: &[Option<FeatureCacheStatus>], workload: &mut Workload) {
-        let (images, validation) = (split(self.work, Split::Train), split(self.work, Split::Validation));
+        let validation = split(self.work, Split::Validation);
+        let images = train.settings.sampler.epoch_images(split(self.work, Split::Train));
         let batch = train.settings.batch_size;
         let mut cache_bytes = 0;
         let teacher =
@@ -212,7 +213,7 @@ impl<'a> StageImages<'a> {
             plain = split(self.work, Split::Validation);
             views = split(self.work, Split::Train);
             random = train.settings.augment.clone();
-            rounds = (count as usize).min(train.epochs_of(prefix).len());
+            rounds = train.kept_views(prefix, count).len();
         }
         let phase = |augment: &Augment, images: usize, rounds: usize| {
             let computed = ((images * rounds) as f64 * missing).round() as usize;

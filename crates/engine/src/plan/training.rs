@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::resolve::Resolver;
-use crate::data::{BatchResizer, Dataset, Split};
+use crate::data::{BatchResizer, Dataset, EpochSampler, Split};
 use crate::freeze::ParameterTable;
 use crate::model::{AdapterSpec, Description, NormMode, NormSpec};
-use crate::pipeline::{self, BatchNormPolicy, Data, Group, ImageSizes, Unfreeze};
+use crate::pipeline::{self, BatchNormPolicy, Data, Group, ImageSizes, Sampler, Unfreeze};
 use crate::stage::{ModelSpec, Preprocess, ResolvedStage, TrainStage};
 use crate::task::{TaskProblem, TaskTraining};
 
@@ -56,6 +56,7 @@ impl Resolver<'_> {
         self.multi_scale(name, train, &model_spec, &preprocess)?;
         self.validation(name, train, dataset.as_deref())?;
         self.task(name, train, &model_spec, dataset.as_deref())?;
+        self.sampler(name, train, dataset.as_deref())?;
         self.last_batch(name, train, &description, &table, &preprocess, dataset.as_deref())?;
         let rules = json!(Rules::of(train));
         let teacher = self.teacher(name, train, &model_spec, &preprocess, above)?;
@@ -181,6 +182,22 @@ impl Resolver<'_> {
         None
     }
 
+    /// Each batch of P × K images needs P classes that have training images.
+    fn sampler(&mut self, stage: &str, train: &pipeline::Train, dataset: Option<&Dataset>) -> Option<()> {
+        let (Sampler::PK(sampler), Some(dataset)) = (&train.sampler, dataset) else { return Some(()) };
+        let classes = EpochSampler::new(dataset, &train.sampler, 0).class_sizes().count();
+        if sampler.classes <= classes {
+            return Some(());
+        }
+        let message = format!(
+            "batches of {} classes need as many, but {classes} have training images",
+            sampler.classes
+        );
+        let help = format!("set `classes` to at most {classes}, and `batch_size` to `classes` × `images`");
+        self.diagnose(&format!("stage.{stage}.sampler.classes"), "class-list", message, Some(help));
+        None
+    }
+
     /// Batches of several image sizes need a network that takes them.
     fn multi_scale(
         &mut self,
@@ -226,6 +243,7 @@ impl Resolver<'_> {
         dataset: Option<&Dataset>,
     ) -> Option<()> {
         let images = dataset.map_or(0, |dataset| dataset.split(Split::Train).len());
+        let images = train.sampler.epoch_images(images);
         if images % train.batch_size != 1 % train.batch_size || images == 0 {
             return Some(());
         }

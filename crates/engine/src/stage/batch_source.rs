@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::class_coverage;
 use super::features::FeatureBatches;
-use super::frozen_backbone::{BatchChanges, FrozenBackbone, INFERENCE_BATCH, sequential_epoch};
+use super::frozen_backbone::{BatchChanges, FrozenBackbone, sequential_epoch};
 use super::prefix::cache_identity;
 use super::teacher::Teacher;
 use super::{EnsembleMember, EvaluateStage, FrozenPrefix, ModelSpec, Preprocess, StageContext, TrainStage};
-use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Split, shuffled};
+use crate::data::{CacheBudget, Dataset, EpochOrder, EpochSampler, Images, Split, occurrences};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::features::FeatureStore;
@@ -159,6 +159,7 @@ impl<'a, T: Task> TrainingBatches<'a, T> {
             validation: first.plain_images(&memory),
             changes: BatchChanges::new(&settings.augment, stage.seed, dataset.label_kind),
             teacher,
+            sampler: Arc::new(EpochSampler::new(dataset, &settings.sampler, stage.seed)),
             train_samples: dataset.split(Split::Train),
             validation_samples: dataset.split(Split::Validation),
             batch_size: stage.settings.batch_size,
@@ -201,7 +202,7 @@ impl<'a, T: Task> TrainingBatches<'a, T> {
 impl<T: Task> BatchSource<T::Targets> for TrainingBatches<'_, T> {
     fn batches_per_epoch(&self) -> usize {
         let source = &self.phases[0].source;
-        source.train_samples.len().div_ceil(source.batch_size)
+        source.sampler.len().div_ceil(source.batch_size)
     }
 
     fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, T::Targets>> {
@@ -257,25 +258,28 @@ impl<'a> PhaseBatches<'a> {
     }
 
     fn train(&self, epoch: u32, start: usize) -> Result<Annotated<'_>> {
-        let DecodedImages { inputs, train_samples, batch_size, seed, .. } = &self.source;
-        let (features, view) = match self.cached_features()? {
-            None => return self.source.train(epoch, start),
-            Some(CachedFeatures { plain, views: None }) => (plain, 0),
+        let order = self.source.order(epoch, start);
+        let features = match self.cached_features()? {
+            None => return self.source.train(order),
+            Some(CachedFeatures { plain, views: None }) => plain,
             Some(CachedFeatures { views: Some(views), .. }) => {
-                let view = inputs.prefix.view(epoch);
-                if !views.complete(train_samples, view)? {
-                    return self.source.train(epoch, start);
+                let shown =
+                    occurrences(&order.order).into_iter().map(|occurrence| order.kept_view(occurrence));
+                for view in shown.collect::<BTreeSet<u32>>() {
+                    if !views.complete(&self.source.train_samples, view)? {
+                        return self.source.train(order);
+                    }
                 }
-                (views, view)
+                views
             }
         };
-        Ok(features.batches(shuffled(train_samples, *seed, epoch), *batch_size, start, view))
+        Ok(features.batches(order))
     }
 
     fn validation(&self) -> Result<Annotated<'_>> {
         let samples = self.source.validation_samples.clone();
         match self.cached_features()? {
-            Some(cached_features) => Ok(cached_features.plain.batches(samples, INFERENCE_BATCH, 0, 0)),
+            Some(cached_features) => Ok(cached_features.plain.batches(sequential_epoch(samples))),
             None => self.source.validation(samples),
         }
     }
@@ -289,6 +293,7 @@ struct DecodedImages<'a> {
     changes: BatchChanges,
     teacher: Option<&'a Teacher>,
     validation: Arc<Images>,
+    sampler: Arc<EpochSampler>,
     train_samples: Vec<usize>,
     validation_samples: Vec<usize>,
     batch_size: usize,
@@ -298,18 +303,21 @@ struct DecodedImages<'a> {
 }
 
 impl DecodedImages<'_> {
-    fn train(&self, epoch: u32, start: usize) -> Result<Annotated<'_>> {
-        let order = shuffled(&self.train_samples, self.seed, epoch);
-        let view = self.inputs.prefix.view(epoch);
-        let epoch = EpochOrder {
-            order,
+    /// The training images of an epoch from a batch on.
+    fn order(&self, epoch: u32, start: usize) -> EpochOrder {
+        EpochOrder {
+            order: self.sampler.order(epoch),
             batch_size: self.batch_size,
             views: self.views,
             first_batch: start,
             seed: self.seed,
-            epoch: view,
-        };
-        self.inputs.frozen.batches(&self.train, epoch, Some(&self.changes), self.teacher)
+            epoch: self.inputs.prefix.view(epoch),
+            kept_views: self.inputs.prefix.views,
+        }
+    }
+
+    fn train(&self, order: EpochOrder) -> Result<Annotated<'_>> {
+        self.inputs.frozen.batches(&self.train, order, Some(&self.changes), self.teacher)
     }
 
     /// Views of validation images are those of the first epoch, in batches as in training.
@@ -339,7 +347,7 @@ pub(super) fn evaluation<T>(
     if let Some(store) = inputs.store() {
         let features = inputs.features(store, None)?;
         if features.complete(&samples, 0)? {
-            return read(features.batches(samples, INFERENCE_BATCH, 0, 0));
+            return read(features.batches(sequential_epoch(samples)));
         }
     }
     let images = inputs.plain_images(&BatchInputs::no_memory());

@@ -38,8 +38,7 @@ impl ExampleImages<'_> {
         let memory = Arc::new(CacheBudget::new(0));
         let images = Images::for_training(Arc::clone(dataset), &preprocess.0, &Augment::default(), 0, memory);
         let images = Arc::new(images);
-        let epoch =
-            EpochOrder { order, batch_size: EXAMPLES_IN_BATCH, views: 1, first_batch: 0, seed: 0, epoch: 0 };
+        let epoch = EpochOrder::sequential(order, EXAMPLES_IN_BATCH);
         let mut pass = Pass::inference(self.state);
         let (mut files, mut fastest) = (Vec::new(), f64::INFINITY);
         for batch in Loader::new(Arc::clone(&images), epoch, context.workers)? {

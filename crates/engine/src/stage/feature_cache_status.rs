@@ -140,6 +140,15 @@ impl<'a> FeatureModel<'a> {
 }
 
 impl TrainStage {
+    /// The views that the epochs of a prefix show, of this number of kept ones. With a sampler, an image may show several in
+    /// an epoch.
+    pub fn kept_views(&self, prefix: &FrozenPrefix, views: u32) -> BTreeSet<u32> {
+        match self.settings.sampler.is_default() {
+            true => self.epochs_of(prefix).map(|epoch| epoch % views).collect(),
+            false => (0..views).collect(),
+        }
+    }
+
     fn wanted(&self, prefix: &FrozenPrefix, dataset: &Dataset) -> Vec<WantedRows<'_>> {
         let (train, validation) = (dataset.split(Split::Train), dataset.split(Split::Validation));
         let plain = |samples| WantedRows { random: None, samples, views: vec![None] };
@@ -147,8 +156,7 @@ impl TrainStage {
             None => vec![plain([train, validation].concat())],
             Some(views) => {
                 let random = Some((&self.settings.augment, self.seed));
-                let views = self.epochs_of(prefix).map(|epoch| epoch % views).collect::<BTreeSet<u32>>();
-                let views = views.into_iter().map(Some).collect();
+                let views = self.kept_views(prefix, views).into_iter().map(Some).collect();
                 vec![plain(validation), WantedRows { random, samples: train, views }]
             }
         }

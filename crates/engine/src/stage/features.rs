@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::frozen_backbone::{FrozenBackbone, sequential_epoch};
 use super::picture_sizes;
-use crate::data::{ComposedPart, Dataset, EpochOrder, Images, LabelKind};
+use crate::data::{ComposedPart, Dataset, EpochOrder, Images, LabelKind, occurrences};
 use crate::device::to_device;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
@@ -203,41 +203,45 @@ impl<'a> FeatureBatches<'a> {
         }
     }
 
-    /// Batches of rows of a complete view.
-    pub fn batches(&self, order: Vec<usize>, batch_size: usize, start: usize, view: u32) -> Annotated<'_> {
-        let count = order.len().div_ceil(batch_size);
-        Box::new((start..count).filter_map(move |index| {
-            let end = order.len().min((index + 1) * batch_size);
-            self.batch(index, &order[index * batch_size..end], view).transpose()
+    /// Batches of rows. The views that they show are complete.
+    pub fn batches(&self, order: EpochOrder) -> Annotated<'_> {
+        let occurrences = occurrences(&order.order);
+        Box::new((order.first_batch..order.batches()).filter_map(move |index| {
+            let end = order.order.len().min((index + 1) * order.batch_size);
+            let places = index * order.batch_size..end;
+            let rows = order.order[places.clone()].iter().copied().zip(occurrences[places].iter().copied());
+            self.batch(index, rows, &order).transpose()
         }))
     }
 
-    /// The readable ones of some samples.
+    /// The readable ones of some samples, each with the number of times that it was in the epoch before.
     fn batch(
         &self,
         index: usize,
-        samples: &[usize],
-        view: u32,
+        rows: impl Iterator<Item = (usize, u32)>,
+        order: &EpochOrder,
     ) -> Result<Option<TrainBatch<Annotations<'_>>>> {
         let (mut places, mut readable): (Vec<RowLocation>, Vec<usize>) = Default::default();
-        for &sample in samples {
-            if let Some(FeatureLookup::Row(place)) = self.find(sample, view)? {
+        let mut streams = Vec::new();
+        for (sample, occurrence) in rows {
+            if let Some(FeatureLookup::Row(place)) = self.find(sample, order.kept_view(occurrence))? {
                 places.push(place);
                 readable.push(sample);
+                streams.push(self.images.address(sample, occurrence, 0));
             }
         }
         if readable.is_empty() {
             return Ok(None);
         }
         let mut rows = self.set.borrow().gather(&places)?;
-        let parts = self.parts(&readable, &mut rows, view)?;
+        let parts = self.parts(&readable, &mut rows, order.kept_view(0))?;
         let rows = rows.iter().map(|tensor| to_device(tensor, self.frozen.context.device));
         Ok(Some(TrainBatch {
             index,
             input: Activations::constants(rows.collect::<Result<Vec<_>>>()?),
             layer: self.frozen.prefix.layers,
             targets: Annotations::of_images(&self.frozen.dataset, &readable, &parts),
-            streams: self.frozen.streams(&readable, 1),
+            streams,
             samples: readable,
             teacher: None,
         }))

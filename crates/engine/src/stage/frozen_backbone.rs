@@ -17,7 +17,6 @@ use crate::device::{round_to_bf16, to_device};
 use crate::error::Result;
 use crate::model::{Activations, Model, Pass, StateDict};
 use crate::pipeline::{Augment, FeatureType};
-use crate::random::name_hash;
 use crate::task::{Annotated, Annotations};
 use crate::train::TrainBatch;
 
@@ -56,7 +55,7 @@ impl<'a> FrozenBackbone<'a> {
         changes: Option<&'b BatchChanges>,
         teacher: Option<&'b Teacher>,
     ) -> Result<Annotated<'b>> {
-        let (number, views) = (epoch.epoch, epoch.views);
+        let number = epoch.epoch;
         let mut loader = Loader::new(Arc::clone(images), epoch, self.context.workers)?;
         let mut pass = Pass::inference(self.state);
         let mut taught = teacher.map(|teacher| (teacher, teacher.pass()));
@@ -65,10 +64,9 @@ impl<'a> FrozenBackbone<'a> {
             loader.skipped().keys().for_each(|sample| self.note_broken(*sample));
             let through = |batch: ImageBatch| {
                 let mut targets = Annotations::of_images(&self.dataset, &batch.samples, &batch.parts);
-                let streams = self.streams(&batch.samples, views);
                 let images;
                 (images, targets.shares) = match changes {
-                    Some(changes) => changes.apply((batch.images, batch.index), number, &streams)?,
+                    Some(changes) => changes.apply((batch.images, batch.index), number, &batch.streams)?,
                     None => (batch.images, None),
                 };
                 let teacher =
@@ -79,7 +77,7 @@ impl<'a> FrozenBackbone<'a> {
                     input: self.forward(&mut pass, images)?,
                     layer: self.prefix.layers,
                     targets,
-                    streams,
+                    streams: batch.streams,
                     samples: batch.samples,
                 })
             };
@@ -96,19 +94,6 @@ impl<'a> FrozenBackbone<'a> {
             // Rounded as stored features are, whether they are stored or not.
             FeatureType::Bf16 => features.map(round_to_bf16),
         }
-    }
-
-    /// By path, which identifies an image in a recipe: its index changes when a test image is added.
-    /// Each view of an image has its own.
-    pub fn streams(&self, samples: &[usize], views: usize) -> Vec<u64> {
-        let stream = |(row, &sample): (usize, &usize)| {
-            let path = &self.dataset.samples[sample].path;
-            match row % views {
-                0 => name_hash(path),
-                view => name_hash(&format!("{path}\0view {view}")),
-            }
-        };
-        samples.iter().enumerate().map(stream).collect()
     }
 
     pub fn note_broken(&self, sample: usize) {
@@ -156,5 +141,5 @@ impl BatchChanges {
 
 /// Samples in the given order, without randomness.
 pub(super) fn sequential_epoch(order: Vec<usize>) -> EpochOrder {
-    EpochOrder { order, batch_size: INFERENCE_BATCH, views: 1, first_batch: 0, seed: 0, epoch: 0 }
+    EpochOrder::sequential(order, INFERENCE_BATCH)
 }

@@ -35,7 +35,7 @@ impl ImageSheets<'_> {
         let images = Arc::new(images);
         let order: Vec<usize> = sheet.images.iter().map(|shown| shown.sample).collect();
         let batch_size = order.len();
-        let epoch = EpochOrder { order, batch_size, views: 1, first_batch: 0, seed: 0, epoch: 0 };
+        let epoch = EpochOrder::sequential(order, batch_size);
         let mut drawn = Vec::new();
         for batch in Loader::new(Arc::clone(&images), epoch, context.workers)? {
             context.interrupt.check()?;

@@ -24,6 +24,7 @@ mod prefix;
 mod preview;
 mod recipe;
 mod resolved;
+mod sampling;
 mod subsets;
 mod teacher;
 #[cfg(test)]

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::TrainStage;
 use super::frozen_backbone::BatchChanges;
-use crate::data::{CacheBudget, Dataset, EpochOrder, Images, Label, LabelledBox, Loader, Split, shuffled};
+use crate::data::{CacheBudget, Dataset, EpochOrder, EpochSampler, Images, Label, LabelledBox, Loader};
 use crate::error::{Error, Result};
-use crate::random::name_hash;
 use crate::task::Annotations;
 
 /// An image as the network sees it.
@@ -39,8 +38,8 @@ impl TrainStage {
         workers: usize,
     ) -> Result<Vec<PreviewImage>> {
         let settings = &self.settings;
-        let samples = dataset.split(Split::Train);
-        if samples.is_empty() {
+        let sampler = EpochSampler::new(dataset, &settings.sampler, self.seed);
+        if sampler.is_empty() {
             return Err(Error::failed("there are no training images"));
         }
         let memory = Arc::new(CacheBudget::new(0));
@@ -53,7 +52,7 @@ impl TrainStage {
         ));
         let begun = self.prefixes.iter().rev().find(|prefix| prefix.after_epochs <= epoch);
         let view = begun.map_or(epoch, |prefix| prefix.view(epoch));
-        let mut order = shuffled(&samples, self.seed, epoch);
+        let mut order = sampler.order(epoch);
         // Whole batches: an image may be mixed with the last of its batch.
         order.truncate(count.div_ceil(settings.batch_size).saturating_mul(settings.batch_size));
         let (batch_size, seed) = (settings.batch_size, self.seed);
@@ -64,14 +63,13 @@ impl TrainStage {
             first_batch: 0,
             seed,
             epoch: view,
+            kept_views: begun.and_then(|prefix| prefix.views),
         };
         let changes = BatchChanges::new(&settings.augment, seed, dataset.label_kind);
         let mut shown = Vec::new();
         for batch in Loader::new(Arc::clone(&images), order, workers)? {
             let batch = batch?;
-            let streams: Vec<u64> =
-                batch.samples.iter().map(|&sample| name_hash(&dataset.samples[sample].path)).collect();
-            let (tensor, weights) = changes.apply((batch.images, batch.index), view, &streams)?;
+            let (tensor, weights) = changes.apply((batch.images, batch.index), view, &batch.streams)?;
             let (rows, height, width, _) = tensor.dims4()?;
             let objects = Annotations::of_images(dataset, &batch.samples, &batch.parts).objects;
             for (row, parts) in batch.parts.iter().enumerate().take(count - shown.len()) {

@@ -129,6 +129,7 @@ impl TrainStage {
         let mut paths = common.concat();
         paths.extend(model_spec.code_paths());
         paths.extend(data::code_paths::of_augment(&settings.augment));
+        paths.extend(data::code_paths::of_sampler(&settings.sampler));
         paths.extend(self.task(Some(dataset)).code_paths(settings.augment.mixes()));
         paths.extend((model_spec.model.stochastic_depth > 0.0).then_some(STOCHASTIC_DEPTH));
         paths.extend(train::code_paths::of_training(settings));

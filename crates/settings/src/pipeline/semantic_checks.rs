@@ -9,8 +9,8 @@ use super::{
     PatternError, RemoteWeights, SettingConflict,
 };
 use super::{
-    data_checks, decision_checks, effect_checks, group_checks, label_checks, pixel_checks, schedule_checks,
-    subset_checks, suggest, test_time_augmentation,
+    data_checks, decision_checks, effect_checks, group_checks, label_checks, pixel_checks, sampler_checks,
+    schedule_checks, subset_checks, suggest, test_time_augmentation,
 };
 
 /// Checks every data set, model and stage.
@@ -182,6 +182,7 @@ fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     features(draft, path);
     distill(draft, path);
     label_checks::train(draft, name, path);
+    sampler_checks::check(draft, name, path);
     if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
         let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
         let asked = [

@@ -12,6 +12,7 @@ use super::loss::Loss;
 use super::optimizer::{Group, Optimizer, Unfreeze};
 use super::preset::Preset;
 use super::recognition::{Identification, Verification};
+use super::sampler::Sampler;
 use super::schedule::Schedule;
 use super::subsets::{Subset, Subsets};
 use super::test_time_augmentation::TestTimeAugmentation;
@@ -122,6 +123,11 @@ pub struct Train {
     #[serde(default = "one_batch")]
     #[schemars(range(min = 1))]
     pub accumulate: u32,
+    /// Which training images an epoch shows, and in which order. An image that an epoch shows several times has other
+    /// random changes each time.
+    #[serde(default, skip_serializing_if = "Sampler::is_default")]
+    #[schemars(extend("default" = { "kind": "random" }))]
+    pub sampler: Sampler,
     /// The optimizer and its settings.
     pub optimizer: Optimizer,
     /// Largest L2 norm of all gradients together. Larger gradients are scaled down to it.
@@ -195,7 +201,7 @@ impl Train {
     }
 }
 
-fn default_batch_size() -> usize {
+pub(super) fn default_batch_size() -> usize {
     32
 }
 

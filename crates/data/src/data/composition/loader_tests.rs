@@ -47,7 +47,7 @@ fn batches(
     let augment: Augment = toml::from_str(augment).unwrap();
     let memory = Arc::new(CacheBudget::new(memory));
     let images = Images::for_training(dataset.clone(), &settings, &augment, EPOCHS, memory);
-    let epoch = EpochOrder { order: (0..8).collect(), batch_size: 3, views: 1, first_batch, seed: 2, epoch };
+    let epoch = EpochOrder { first_batch, seed: 2, epoch, ..EpochOrder::sequential((0..8).collect(), 3) };
     Loader::new(Arc::new(images), epoch, workers).unwrap().map(Result::unwrap).collect()
 }
 
@@ -201,8 +201,7 @@ fn a_broken_picture_leaves_out_the_images_that_show_it() {
     let augment: Augment = toml::from_str("close_mosaic = 0\nmosaic = {}").unwrap();
     let memory = Arc::new(CacheBudget::new(0));
     let images = Images::for_training(dataset.clone(), &settings, &augment, EPOCHS, memory);
-    let epoch =
-        EpochOrder { order: (0..8).collect(), batch_size: 3, views: 1, first_batch: 0, seed: 2, epoch: 0 };
+    let epoch = EpochOrder { seed: 2, ..EpochOrder::sequential((0..8).collect(), 3) };
     let mut loader = Loader::new(Arc::new(images), epoch, 2).unwrap();
     let shown: Vec<usize> = loader.by_ref().flat_map(|batch| batch.unwrap().samples).collect();
     assert!(!shown.contains(&3) && shown.len() < 8 && !shown.is_empty(), "{shown:?}");

@@ -13,14 +13,14 @@ use candle_core::{Device, Tensor};
 
 use super::batch_buffer::BatchBuffer;
 use super::composer::ComposedPart;
+use super::epoch_sampler::occurrences;
 use super::images::{ImageDraws, Images, Loaded, WorkerScratch};
-use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// One pass over samples.
 #[derive(Clone, Debug)]
 pub struct EpochOrder {
-    /// Indices of samples, in the order to load.
+    /// Indices of samples, in the order to load. A sample that comes again has other random changes.
     pub order: Vec<usize>,
     /// Samples per batch; the last batch has the remainder.
     pub batch_size: usize,
@@ -31,9 +31,17 @@ pub struct EpochOrder {
     /// Seed and epoch number of the random changes.
     pub seed: u64,
     pub epoch: u32,
+    /// If random changes are those of a number of epochs that take turns: that number. A sample that comes again has those
+    /// of the next one.
+    pub kept_views: Option<u32>,
 }
 
 impl EpochOrder {
+    /// Samples in the given order, one image of each, with the random changes of the first epoch.
+    pub fn sequential(order: Vec<usize>, batch_size: usize) -> Self {
+        Self { order, batch_size, views: 1, first_batch: 0, seed: 0, epoch: 0, kept_views: None }
+    }
+
     /// The number of batches of the whole pass, from batch 0.
     pub fn batches(&self) -> usize {
         self.order.len().div_ceil(self.batch_size)
@@ -48,12 +56,21 @@ impl EpochOrder {
     fn batch_images(&self) -> usize {
         self.batch_size * self.views
     }
-}
 
-/// The samples in the random order of an epoch.
-pub fn shuffled(samples: &[usize], seed: u64, epoch: u32) -> Vec<usize> {
-    let order = Stream::new(seed, Purpose::Shuffle, epoch, 0).permutation(samples.len());
-    order.into_iter().map(|position| samples[position]).collect()
+    /// The address of the random changes of a sample that was in the order this often before.
+    fn draws(&self, occurrence: u32, view: usize) -> ImageDraws {
+        let (epoch, occurrence) = match self.kept_views {
+            None => (self.epoch, occurrence),
+            Some(_) => (self.kept_view(occurrence), 0),
+        };
+        ImageDraws { seed: self.seed, epoch, occurrence, view }
+    }
+
+    /// The kept view of a sample that was in the order this often before; 0 if no views are kept.
+    pub fn kept_view(&self, occurrence: u32) -> u32 {
+        let views = self.kept_views.map_or(1, |views| views.max(1));
+        ((u64::from(self.epoch) + u64::from(occurrence)) % u64::from(views)) as u32
+    }
 }
 
 /// A batch of images and their samples.
@@ -65,6 +82,8 @@ pub struct ImageBatch {
     pub images: Tensor,
     /// The sample of each image; broken images are left out.
     pub samples: Vec<usize>,
+    /// The stream address of each image's random draws after it is loaded.
+    pub streams: Vec<u64>,
     /// The samples that each image shows: its own, with others if several are composed.
     pub parts: Vec<Vec<ComposedPart>>,
 }
@@ -82,6 +101,8 @@ pub struct Loader {
 struct SharedLoader {
     images: Arc<Images>,
     epoch: EpochOrder,
+    /// For each entry of the order, how often its sample was in it before.
+    occurrences: Vec<u32>,
     /// How many samples may be loaded beyond the returned batches: the memory bound.
     ahead: usize,
     state: Mutex<LoaderState>,
@@ -135,6 +156,7 @@ impl Loader {
         let threads = workers.min(epoch.images() - next);
         let shared = Arc::new(SharedLoader {
             images,
+            occurrences: occurrences(&epoch.order),
             epoch,
             ahead,
             state: Mutex::new(state),
@@ -224,12 +246,12 @@ impl SharedLoader {
         let _alarm = PanicAlarm(self);
         let mut scratch = WorkerScratch::default();
         while let Some((position, buffer)) = self.take() {
-            let EpochOrder { ref order, views, seed, epoch, .. } = self.epoch;
+            let EpochOrder { ref order, views, .. } = self.epoch;
             let batch_images = self.epoch.batch_images();
             let (index, place) = (position / batch_images, position % batch_images);
             // SAFETY: each position is taken once, so no other thread has this slot of the buffer.
             let numbers = unsafe { buffer.slot_mut(place) };
-            let draws = ImageDraws { seed, epoch, view: position % views };
+            let draws = self.epoch.draws(self.occurrences[position / views], position % views);
             let loaded = self.images.load(order[position / views], draws, &mut scratch, numbers);
             drop(buffer);
             if let Some(loading) = self.put(index, place, loaded) {
@@ -290,13 +312,15 @@ impl SharedLoader {
     fn assemble(&self, index: usize, loading: Loading) -> Result<Assembled> {
         let transform = &self.images.transform;
         let EpochOrder { order, batch_size, views, .. } = &self.epoch;
-        let order = order[index * batch_size..].iter().flat_map(|sample| std::iter::repeat_n(sample, *views));
         let (mut samples, mut places, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        let mut parts = Vec::new();
-        for (place, (&sample, loaded)) in order.zip(loading.samples).enumerate() {
+        let (mut parts, mut streams) = (Vec::new(), Vec::new());
+        for (place, loaded) in loading.samples.into_iter().enumerate() {
+            let position = index * batch_size + place / views;
+            let sample = order[position];
             match loaded.expect("no sample of a finished batch is missing")? {
                 Loaded::Whole(shown) => {
                     samples.push(sample);
+                    streams.push(self.images.address(sample, self.occurrences[position], place % views));
                     parts.push(shown);
                     places.push(place);
                 }
@@ -313,7 +337,7 @@ impl SharedLoader {
                 (samples.len(), side, side, transform.channels()),
                 &Device::Cpu,
             )?;
-            Some(ImageBatch { index, images, samples, parts })
+            Some(ImageBatch { index, images, samples, streams, parts })
         };
         Ok(Assembled { batch, skipped })
     }

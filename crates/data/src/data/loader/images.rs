@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::epoch_sampler::sample_address;
 use super::{CacheBudget, Composed, ComposedPart, Composer, Composition};
 use crate::data::{
     BoxFilter, Dataset, EncodedImage, Geometry, GeometryChain, PreparedImage, Scratch, Transform,
 };
 use crate::digest::Digest;
 use crate::pipeline::Broken;
-use crate::random::{Purpose, Stream, name_hash};
+use crate::random::{Purpose, Stream};
 use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
 
@@ -37,6 +38,8 @@ pub struct Images {
 pub(super) struct ImageDraws {
     pub seed: u64,
     pub epoch: u32,
+    /// How often the sample was in the epoch before.
+    pub occurrence: u32,
     /// Of the views of a sample in an epoch, from 0.
     pub view: usize,
 }
@@ -119,7 +122,7 @@ impl Images {
         if self.composer.is_some() {
             return Err(Error::bug("a composed image shows more than one picture"));
         }
-        let mut stream = self.stream(index, ImageDraws { seed, epoch, view: 0 });
+        let mut stream = self.stream(index, ImageDraws { seed, epoch, occurrence: 0, view: 0 });
         Ok(self.whole(index, self.transform.moves(size.into(), &mut stream)))
     }
 
@@ -133,10 +136,20 @@ impl Images {
     }
 
     /// The random numbers of a sample. They are keyed by its path, so that a new image in the data set changes nothing.
-    fn stream(&self, index: usize, ImageDraws { seed, epoch, view }: ImageDraws) -> Stream {
-        let first = Stream::new(seed, Purpose::Augment, epoch, name_hash(&self.dataset.samples[index].path));
+    fn stream(&self, index: usize, ImageDraws { seed, epoch, occurrence, view }: ImageDraws) -> Stream {
+        let address = sample_address(&self.dataset.samples[index].path, occurrence);
+        let first = Stream::new(seed, Purpose::Augment, epoch, address);
         // Each view's stream is derived from that of the view before.
         (0..view).fold(first, |stream, _| stream.with_purpose(Purpose::SecondView))
+    }
+
+    /// The address of the random draws after a sample is loaded. Each of its views, counted from 0, has its own.
+    pub fn address(&self, index: usize, occurrence: u32, view: usize) -> u64 {
+        let path = &self.dataset.samples[index].path;
+        match view {
+            0 => sample_address(path, occurrence),
+            view => sample_address(&format!("{path}\0view {view}"), occurrence),
+        }
     }
 
     /// As `load`, for an image of several samples.

@@ -50,7 +50,7 @@ fn images(dataset: &Dataset, broken: Broken, memory: usize) -> Arc<Images> {
 
 fn epoch(dataset: &Dataset, first_batch: usize) -> EpochOrder {
     let order = shuffled(&dataset.split(Split::Train), 5, 2);
-    EpochOrder { order, batch_size: 4, views: 1, first_batch, seed: 5, epoch: 2 }
+    EpochOrder { first_batch, seed: 5, epoch: 2, ..EpochOrder::sequential(order, 4) }
 }
 
 type Contents = Vec<(usize, Vec<usize>, Vec<f32>)>;
@@ -88,6 +88,46 @@ fn order_and_content_do_not_depend_on_workers_start_or_memory() {
         assert!(contents(load(1 << 20, 3, workers)) == whole[3..], "{workers} workers, from batch 3");
     }
     assert!(contents(load(0, 6, 2)).is_empty());
+}
+
+#[test]
+fn an_image_that_comes_again_has_other_random_changes() {
+    let (_root, dataset) = data();
+    let load = |kept_views, memory, first, workers| {
+        let order = [3, 5, 3, 7, 3, 5].to_vec();
+        let epoch = EpochOrder { order, batch_size: 2, kept_views, ..epoch(&dataset, first) };
+        let loader = Loader::new(images(&dataset, Broken::Error, memory), epoch, workers).unwrap();
+        loader.map(Result::unwrap).collect::<Vec<ImageBatch>>()
+    };
+    let rows = |batches: &[ImageBatch]| -> Vec<(usize, u64, Vec<u8>)> {
+        let row = |batch: &ImageBatch| {
+            let numbers = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let images = numbers.chunks_exact(12 * 12 * 3);
+            let images = images.map(|image| image.iter().flat_map(|number| number.to_le_bytes()).collect());
+            batch.samples.iter().copied().zip(batch.streams.clone()).zip(images).collect::<Vec<_>>()
+        };
+        batches.iter().flat_map(row).map(|((sample, stream), bytes)| (sample, stream, bytes)).collect()
+    };
+    let all = load(None, 0, 0, 1);
+    let whole = rows(&all);
+    let once = |sample| {
+        let epoch = EpochOrder { order: vec![sample], ..epoch(&dataset, 0) };
+        let loader = Loader::new(images(&dataset, Broken::Error, 0), epoch, 1).unwrap();
+        rows(&loader.map(Result::unwrap).collect::<Vec<_>>()).remove(0)
+    };
+    for (place, sample) in [(0, 3), (1, 5), (3, 7)] {
+        assert!(whole[place] == once(sample), "the first time is as if it were the only one");
+    }
+    for (one, other) in [(0, 2), (0, 4), (2, 4), (1, 5)] {
+        assert!(whole[one].1 != whole[other].1 && whole[one].2 != whole[other].2);
+    }
+    for workers in [2, 5] {
+        assert!(rows(&load(None, 1 << 20, 0, workers)) == whole);
+        assert!(rows(&load(None, 1 << 20, 1, workers)) == whole[2..], "resumed after a batch");
+    }
+    // Of two kept views, the third time shows the first again, with draws of its own after loading.
+    let kept = rows(&load(Some(2), 0, 0, 1));
+    assert!(kept[0].2 == kept[4].2 && kept[0].2 != kept[2].2 && kept[0].1 != kept[4].1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::is_default;
 use crate::pipeline::{
     self, Augment, Distill, EarlyStop, Ema, Features, LabelKind, Loss, Monitor, Optimizer, Precision,
-    Schedule, WarmupStart,
+    Sampler, Schedule, WarmupStart,
 };
 
 /// The settings of a train stage that are not in the table of its parameters.
@@ -37,6 +37,8 @@ pub struct TrainSettings<'a> {
     ema: Option<&'a Ema>,
     #[serde(skip_serializing_if = "Option::is_none")]
     warmup_from: Option<&'a WarmupStart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampler: Option<&'a Sampler>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +91,7 @@ impl<'a> TrainSettings<'a> {
             epochs,
             batch_size,
             accumulate,
+            sampler,
             optimizer,
             clip_norm,
             ema,
@@ -121,6 +124,7 @@ impl<'a> TrainSettings<'a> {
             distill: distill.as_ref().map(|distill| DistillRecipe::of(distill, loss.label_kind())),
             ema: ema.as_ref(),
             warmup_from: warmup_from.as_ref(),
+            sampler: Some(sampler).filter(|sampler| !sampler.is_default()),
         }
     }
 }

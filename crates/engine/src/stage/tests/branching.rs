@@ -1,7 +1,7 @@
 //! Features of a network that branches: a row of two tensors.
 
 use super::*;
-use crate::data::{CacheBudget, Images, Transform};
+use crate::data::{CacheBudget, EpochOrder, Images, Transform};
 use crate::features::FeatureLookup;
 use crate::model::Model as Network;
 use crate::pipeline::Broken;
@@ -58,9 +58,11 @@ fn features_of_two_tensors_are_the_same_kept_or_computed() {
                     made_of.clone(),
                 )?;
                 assert!(features.complete(&samples, 0)?);
-                assert_eq!(bits(features.batches(samples.clone(), 32, 0, 0)), computed);
+                assert_eq!(bits(features.batches(EpochOrder::sequential(samples.clone(), 32))), computed);
                 // In another order, and in batches of other sizes, each image has the same row.
-                let backward = bits(features.batches(samples.iter().rev().copied().collect(), 5, 0, 0));
+                let backward = bits(
+                    features.batches(EpochOrder::sequential(samples.iter().rev().copied().collect(), 5)),
+                );
                 assert_eq!(
                     backward.iter().map(|(samples, _)| samples.len()).sum::<usize>(),
                     computed[0].0.len()
