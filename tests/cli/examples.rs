@@ -139,7 +139,7 @@ impl World {
         let named = data.filter_map(|data| data.get("classes")?.as_array()).flatten();
         let mut classes: Vec<&str> = named.filter_map(toml::Value::as_str).collect();
         if classes.is_empty() {
-            classes = vec!["leatherback", "loggerhead", "ridley"];
+            classes = vec!["ash", "ivy", "jet", "leatherback", "loggerhead", "moss", "ridley", "umber"];
         }
         for class in classes {
             for number in 0..60 {

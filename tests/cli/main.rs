@@ -35,6 +35,7 @@ mod list;
 mod listed;
 mod lr_find;
 mod matrix;
+mod metric_learning;
 mod mistakes;
 mod params;
 mod plan;

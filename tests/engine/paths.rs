@@ -92,6 +92,8 @@ pub const PATHS: &[(CodePath, Path)] = &[
     (ops::code_paths::UPSAMPLE, upsample),
     (ops::code_paths::ATTENTION_QKV, attention_qkv),
     (ops::code_paths::NT_XENT, nt_xent),
+    (ops::code_paths::TRIPLET, triplet),
+    (ops::code_paths::SUPCON, supcon),
     (ops::code_paths::BINARY_CROSS_ENTROPY, binary_cross_entropy),
     (ops::code_paths::SIGMOID, || {
         digest([&ops::sigmoid(&tensor("logits", &[40, 9]).affine(12.0, 0.0).unwrap()).unwrap()])
@@ -417,6 +419,24 @@ fn nt_xent() -> String {
     digest(&both_ways(&[tensor("projections", &[34, 19])], |tape, inputs| {
         Ok(ops::nt_xent(tape, &inputs[0], 0.1)?.mean)
     }))
+}
+
+/// Rows of six classes.
+fn of_embeddings(
+    loss: impl Fn(&mut Tape, &Value, &[u32]) -> defrost::Result<ops::MetricLoss>,
+) -> Vec<Tensor> {
+    let classes: Vec<u32> = (0..34).map(|row| row * row % 6).collect();
+    both_ways(&[tensor("embeddings", &[34, 19])], |tape, inputs| Ok(loss(tape, &inputs[0], &classes)?.mean))
+}
+
+fn triplet() -> String {
+    let losses = [ops::TripletMargin::Hard(0.2), ops::TripletMargin::Soft]
+        .map(|margin| of_embeddings(|tape, rows, classes| ops::triplet(tape, rows, classes, margin)));
+    digest(&losses.concat())
+}
+
+fn supcon() -> String {
+    digest(&of_embeddings(|tape, rows, classes| ops::supcon(tape, rows, classes, 0.1)))
 }
 
 fn detection_decode() -> String {

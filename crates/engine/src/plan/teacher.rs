@@ -19,6 +19,13 @@ impl Resolver<'_> {
         let (Some(distill), Some(work)) = (&train.distill, above.get(1)) else { return Some(None) };
         let (name, teacher) = (&distill.teacher, work.model_spec());
         let at = format!("stage.{stage}.distill.teacher");
+        if !teacher.task.predicts() {
+            let message =
+                format!("the teacher `{name}` predicts nothing: it is for {}", teacher.task.annotation());
+            let help = "use a stage that learns the classes of this one".to_owned();
+            self.diagnose(&at, "conflict", message, Some(help));
+            return None;
+        }
         if teacher.classes != student.classes && is_known(&teacher.classes) && is_known(&student.classes) {
             let message = format!(
                 "the teacher `{name}` predicts {}, but this stage predicts {}",

@@ -33,6 +33,8 @@ code_paths! {
     UPSAMPLE = "upsample", 1;
     ATTENTION_QKV = "attention_qkv", 1;
     NT_XENT = "nt_xent", 1;
+    TRIPLET = "triplet", 1;
+    SUPCON = "supcon", 1;
     /// With its gate, the hard sigmoid.
     HARD_SWISH = "hard_swish", 1;
     /// Attention in windows, and the windows.

@@ -5,14 +5,12 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::class_loss::SavedGradient;
-use super::float::{Float, by_dtype, tensor, with_slice};
+use super::float::{Float, by_dtype};
 use super::normalize_rows::dot;
-use super::on_host::{gradient_like, loss_like, on_host};
+use super::on_host::{loss_like, on_host};
+use super::unit_rows::UnitRows;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
-
-/// Lengths below it count as this, as in PyTorch's `normalize`.
-const SHORTEST: f64 = 1e-12;
 
 /// The loss of a batch of pairs.
 pub struct ContrastiveLoss {
@@ -59,15 +57,10 @@ fn forward<T: Float>(
     host: &Tensor,
     temperature: f64,
 ) -> Result<ContrastiveLoss> {
-    let (rows, width) = host.dims2()?;
-    let raw: Vec<f64> = with_slice(host, |numbers: &[T]| numbers.iter().map(|x| x.widen()).collect())?;
-    let lengths: Vec<f64> =
-        raw.chunks_exact(width).map(|row| largest(dot(row, row).sqrt(), SHORTEST)).collect();
-    let units =
-        raw.chunks_exact(width).zip(&lengths).flat_map(|(row, length)| row.iter().map(move |x| x / length));
-    let units: Vec<f64> = units.collect();
+    let rows = host.dim(0)?;
+    let units = UnitRows::of::<T>(host)?;
     let of_rows: Vec<RowTerms> =
-        (0..rows).into_par_iter().map(|row| row_terms(&units, width, row, temperature)).collect();
+        (0..rows).into_par_iter().map(|row| row_terms(&units, row, temperature)).collect();
     let mut statistics = PairStatistics::default();
     of_rows.iter().for_each(|row| statistics.add(&row.statistics));
     let mean = Tensor::new(T::from_f64(statistics.loss / rows as f64), &Device::Cpu)?;
@@ -75,23 +68,18 @@ fn forward<T: Float>(
     if projections.is_constant() {
         return Ok(ContrastiveLoss { mean: Value::constant(mean), statistics });
     }
-    let of_row = |row: usize| -> Vec<T> {
-        let unit = &units[row * width..][..width];
+    let slope_of = |row: usize| {
         // Each similarity is in the losses of both of its rows.
-        let mut slope = vec![0.0; width];
+        let mut slope = vec![0.0; units.width()];
         for (other, terms) in of_rows.iter().enumerate() {
             let factor = (of_rows[row].slopes[other] + terms.slopes[row]) / (temperature * rows as f64);
-            for (slope, x) in slope.iter_mut().zip(&units[other * width..][..width]) {
+            for (slope, x) in slope.iter_mut().zip(units.row(other)) {
                 *slope += factor * x;
             }
         }
-        // A unit vector moves only across its direction.
-        let along = if lengths[row] > SHORTEST { dot(&slope, unit) } else { 0.0 };
-        let across = slope.iter().zip(unit).map(|(slope, x)| (slope - along * x) / lengths[row]);
-        across.map(T::from_f64).collect()
+        slope
     };
-    let gradient: Vec<Vec<T>> = (0..rows).into_par_iter().map(of_row).collect();
-    let gradient = gradient_like(&tensor(gradient.concat(), (rows, width))?, projections.tensor())?;
+    let gradient = units.gradient::<T>(projections.tensor(), slope_of)?;
     let mean = tape.record(&[projections], mean, || SavedGradient { gradient });
     Ok(ContrastiveLoss { mean, statistics })
 }
@@ -102,10 +90,10 @@ struct RowTerms {
     slopes: Vec<f64>,
 }
 
-fn row_terms(units: &[f64], width: usize, row: usize, temperature: f64) -> RowTerms {
-    let own = &units[row * width..][..width];
+fn row_terms(units: &UnitRows, row: usize, temperature: f64) -> RowTerms {
+    let own = units.row(row);
     let partner = row ^ 1;
-    let cosines: Vec<f64> = units.chunks_exact(width).map(|other| dot(own, other)).collect();
+    let cosines: Vec<f64> = units.rows().map(|other| dot(own, other)).collect();
     let others = || (0..cosines.len()).filter(|other| *other != row);
     let nearest =
         others().fold(partner, |best, other| if cosines[other] > cosines[best] { other } else { best });
@@ -137,11 +125,6 @@ impl PairStatistics {
         self.squared_distance += other.squared_distance;
         self.closeness += other.closeness;
     }
-}
-
-/// NaN stays NaN.
-fn largest(x: f64, least: f64) -> f64 {
-    if x < least { least } else { x }
 }
 
 #[cfg(test)]

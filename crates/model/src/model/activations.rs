@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 /// The name of the class scores among the outputs of a network: [N, classes].
 pub const LOGITS: &str = "logits";
 
+/// The name of the embeddings among the outputs of a network: [N, D].
+pub const EMBEDDINGS: &str = "embeddings";
+
 /// Tensors that pass from layers to later ones. Each has the images of the batch along its first axis.
 ///
 /// A layer gets them in the order of what it reads; ahead of a layer at which a network is cut they come in the order of

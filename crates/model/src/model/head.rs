@@ -20,11 +20,12 @@
 //!     def forward(self, x):
 //!         embedding = F.normalize(self.norm(self.embedding(F.dropout(x, p, self.training))))
 //!         return scale * F.linear(embedding, F.normalize(self.classifier.weight))
+//! # with classifier = false, there is no self.classifier, and the embedding is returned
 //! ```
 //!
 //! With dropout, the linear head is `nn.Linear` behind an `nn.Dropout` that has no name here.
 
-use super::activations::{Activations, LOGITS};
+use super::activations::{Activations, EMBEDDINGS, LOGITS};
 use super::layers::{BatchNorm, Linear};
 use super::network::{Architecture, Backbone, BuildOptions, Head};
 use super::pass::Pass;
@@ -52,8 +53,8 @@ enum HeadKind {
 struct EmbeddingLayers {
     linear: Linear,
     norm: Option<BatchNorm>,
-    /// A row for each class, of which the direction alone counts.
-    classifier: Linear,
+    /// A row for each class, of which the direction alone counts. Without, the embedding is the output.
+    classifier: Option<Linear>,
     scale: f64,
 }
 
@@ -100,7 +101,8 @@ impl ClassificationHead {
                 } else {
                     (scope.linear("embedding", features, dimension), None)
                 };
-                let classifier = scope.cosine_classifier("classifier", dimension, classes);
+                let classifier =
+                    embedding.classifier.then(|| scope.cosine_classifier("classifier", dimension, classes));
                 HeadKind::Embedding(EmbeddingLayers { linear, norm, classifier, scale })
             }),
             pipeline::Head::Projection(projection) => scope.within(module, |scope| {
@@ -133,8 +135,11 @@ impl ClassificationHead {
             }
             HeadKind::Embedding(embedding) => {
                 let features = pass.dropout(features, self.dropout)?;
+                let Some(classifier) = &embedding.classifier else {
+                    return embedding.forward(pass, &features, 1.0);
+                };
                 let directions = embedding.forward(pass, &features, embedding.scale)?;
-                pass.cosines(&embedding.classifier, &directions)
+                pass.cosines(classifier, &directions)
             }
         }
     }
@@ -142,7 +147,10 @@ impl ClassificationHead {
 
 impl Head for ClassificationHead {
     fn outputs(&self) -> &'static [&'static str] {
-        &[LOGITS]
+        match &self.kind {
+            HeadKind::Embedding(embedding) if embedding.classifier.is_none() => &[EMBEDDINGS],
+            _ => &[LOGITS],
+        }
     }
 
     fn forward(&self, pass: &mut Pass, features: Activations) -> Result<Activations> {

@@ -42,7 +42,7 @@ mod vit;
 pub mod yolo11;
 mod yolo11_blocks;
 
-pub use activations::{Activations, LOGITS, Outputs};
+pub use activations::{Activations, EMBEDDINGS, LOGITS, Outputs};
 pub use adapter::{AdaptedLayer, AdapterSpec, Adapters, adapter_names, merge_adapters, module_of};
 pub use architectures::backbone_code_paths;
 pub use build::Model;

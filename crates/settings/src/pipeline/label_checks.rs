@@ -1,5 +1,6 @@
 //! Checks of settings that need one class per image, multi-label data, or boxes.
 
+use super::document::Node;
 use super::unchecked::UncheckedPipeline;
 use super::{Augment, Data, LabelKind, Loss, Monitor};
 
@@ -71,6 +72,13 @@ const NOT_FOR_VIEWS: &[(&str, &str)] = &[
     ("augment.mosaic", "compares views of one image, and `mosaic` shows four"),
 ];
 
+/// Settings that a comparison of embeddings does not take.
+const NOT_FOR_EMBEDDINGS: &[(&str, &str)] = &[
+    ("distill", "compares embeddings, and a teacher predicts classes"),
+    ("augment.mixup", "needs one class per image, and `mixup` shows two"),
+    ("augment.cutmix", "needs one class per image, and `cutmix` shows two"),
+];
+
 /// Settings of an evaluation. Embeddings are compared by class, and ensembles average softmax probabilities.
 const OF_EVALUATION: &[FitsOnly] = &[
     FitsOnly { key: "verification", needs: ONE_CLASS, kinds: &[LabelKind::Class] },
@@ -93,6 +101,7 @@ fn monitored(monitor: Monitor) -> &'static [LabelKind] {
         | Monitor::ValidationMacroF1
         | Monitor::ValidationMap
         | Monitor::ValidationAuc => WITHOUT_BOXES,
+        Monitor::ValidationRank1 => &[LabelKind::Class],
         Monitor::ValidationAp50To95
         | Monitor::ValidationAp50
         | Monitor::ValidationAp75
@@ -117,6 +126,10 @@ pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     if loss.as_ref().is_some_and(Loss::compares_views) {
         return views(draft, path);
     }
+    if loss.as_ref().is_some_and(Loss::compares_embeddings) {
+        excluded(draft, path, NOT_FOR_EMBEDDINGS);
+        soft_margin(draft, path);
+    }
     if let Some(needs) = loss.map(|loss| loss.label_kind()).filter(|needs| *needs != kind) {
         let (message, help) = unfit_loss(data, kind, needs);
         draft.report(draft.key_span(&at), "conflict", message, help.to_owned());
@@ -140,16 +153,33 @@ pub fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     }
 }
 
-/// A stage that compares views of images and needs no labels.
-fn views(draft: &mut UncheckedPipeline, path: &str) {
-    for (key, cause) in NOT_FOR_VIEWS {
+/// Settings that the loss of a stage does not take, each with the cause.
+fn excluded(draft: &mut UncheckedPipeline, path: &str, settings: &[(&str, &str)]) {
+    let loss = draft.get(&format!("{path}.loss.kind")).and_then(Node::text).unwrap_or_default();
+    for (key, cause) in settings {
         let at = format!("{path}.{key}");
         if draft.get(&at).is_some() {
             let name = key.rsplit('.').next().unwrap_or(key);
-            let message = format!("`nt_xent` {cause}");
+            let message = format!("`{loss}` {cause}");
             draft.report(draft.key_span(&at), "conflict", message, format!("remove `{name}`"));
         }
     }
+}
+
+/// A soft margin replaces the margin.
+fn soft_margin(draft: &mut UncheckedPipeline, path: &str) {
+    let at = format!("{path}.loss");
+    let soft = draft.read::<bool>(&format!("{at}.soft_margin")) == Some(true);
+    if soft && draft.get(&format!("{at}.margin")).is_some() {
+        let place = draft.key_span(&format!("{at}.margin"));
+        let message = "`margin` has no effect with `soft_margin`".to_owned();
+        draft.report(place, "no-effect", message, "remove one of them".to_owned());
+    }
+}
+
+/// A stage that compares views of images and needs no labels.
+fn views(draft: &mut UncheckedPipeline, path: &str) {
+    excluded(draft, path, NOT_FOR_VIEWS);
     let at = format!("{path}.loss");
     let augment = draft.get(&format!("{path}.augment"));
     if augment.is_none() || draft.read(&format!("{path}.augment")) == Some(Augment::default()) {

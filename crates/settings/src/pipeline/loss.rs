@@ -9,6 +9,8 @@ mod cross_entropy;
 mod detection;
 mod focal;
 mod nt_xent;
+mod supcon;
+mod triplet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ pub use cross_entropy::CrossEntropy;
 pub use detection::{DetectionLoss, Reduction};
 pub use focal::Focal;
 pub use nt_xent::NtXent;
+pub use supcon::Supcon;
+pub use triplet::Triplet;
 
 use super::class_weights::ClassWeights;
 use super::label_kind::LabelKind;
@@ -35,6 +39,8 @@ pub enum Loss {
     Bce(Bce),
     Detection(DetectionLoss),
     NtXent(NtXent),
+    Triplet(Triplet),
+    Supcon(Supcon),
 }
 
 impl Default for Loss {
@@ -60,6 +66,11 @@ pub trait LossSettings {
 
     /// Whether it compares two views of each image, and takes no annotations.
     fn compares_views(&self) -> bool {
+        false
+    }
+
+    /// Whether it compares the embeddings of a batch by class, and takes no class scores.
+    fn compares_embeddings(&self) -> bool {
         false
     }
 }
@@ -98,6 +109,8 @@ impl Loss {
             Self::Bce(settings) => settings,
             Self::Detection(settings) => settings,
             Self::NtXent(settings) => settings,
+            Self::Triplet(settings) => settings,
+            Self::Supcon(settings) => settings,
         }
     }
 
@@ -112,6 +125,11 @@ impl Loss {
     /// Whether it compares two views of each image, and takes no annotations.
     pub fn compares_views(&self) -> bool {
         self.settings().compares_views()
+    }
+
+    /// Whether it compares the embeddings of a batch by class, and takes no class scores.
+    pub fn compares_embeddings(&self) -> bool {
+        self.settings().compares_embeddings()
     }
 
     /// The annotations that it learns from.

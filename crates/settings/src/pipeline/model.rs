@@ -89,6 +89,11 @@ impl Head {
         matches!(self, Self::Projection(_))
     }
 
+    /// Whether its output is an embedding, to be compared with others, and no class scores.
+    pub fn compares_embeddings(&self) -> bool {
+        matches!(self, Self::Embedding(embedding) if !embedding.classifier)
+    }
+
     /// Whether it finds objects.
     pub fn detects(&self) -> bool {
         matches!(self, Self::Detect(_))
@@ -131,7 +136,7 @@ pub enum HeadActivation {
 }
 
 /// An embedding of each image, and one direction for each class. Class scores are the cosines between them, times
-/// `scale`.
+/// `scale`. With `classifier = false`, only the embedding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingHead {
@@ -146,6 +151,10 @@ pub struct EmbeddingHead {
     #[serde(default = "default_scale")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub scale: f64,
+    /// Whether the head has directions of classes, and so class scores. Without, its output is the embedding, for the losses
+    /// `triplet` and `supcon`.
+    #[serde(default = "yes")]
+    pub classifier: bool,
     /// Dropout probability of the features.
     #[serde(default)]
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
@@ -182,6 +191,9 @@ fn yes() -> bool {
     true
 }
 
+/// The scale of an embedding head that sets none.
+pub(super) const DEFAULT_SCALE: f64 = 64.0;
+
 fn default_scale() -> f64 {
-    64.0
+    DEFAULT_SCALE
 }

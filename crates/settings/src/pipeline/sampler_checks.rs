@@ -7,8 +7,19 @@ use super::{ClassWeights, LabelKind, Loss, Sampler};
 /// Checks the sampler of the train stage of this name, at `path`.
 pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let at = format!("{path}.sampler");
-    let Some(sampler) = draft.read::<Sampler>(&at).filter(|sampler| !sampler.is_default()) else { return };
+    let Some(sampler) = draft.read_or_default::<Sampler>(&at) else { return };
     let Some(loss) = draft.read_or_default::<Loss>(&format!("{path}.loss")) else { return };
+    if loss.compares_embeddings() && !matches!(sampler, Sampler::PK(_)) {
+        let message =
+            "this loss compares the images of a batch, which must have several of each class".to_owned();
+        let help =
+            "set `sampler = { kind = \"p_k\", classes = 8, images = 4 }` and `batch_size = 32`".to_owned();
+        draft.report(draft.key_span(&format!("{path}.loss")), "conflict", message, help);
+        return;
+    }
+    if sampler.is_default() {
+        return;
+    }
     let kind = sampler.kind();
     if loss.compares_views() {
         let message = format!("`{kind}` chooses images by their classes, which this loss does not use");

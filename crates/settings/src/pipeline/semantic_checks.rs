@@ -3,6 +3,7 @@
 use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::merge::FREEZE_SETTINGS;
+use super::model::DEFAULT_SCALE;
 use super::unchecked::UncheckedPipeline;
 use super::{
     Augment, Distill, EarlyStop, EvaluationSplit, Features, Model, Monitor, NameError, Optimizer, Pattern,
@@ -160,6 +161,13 @@ fn model(draft: &mut UncheckedPipeline, path: &str) {
         let message = format!("`{arch}` does not resample position embeddings");
         let place = draft.key_span(&format!("{path}.position_resampling"));
         draft.report(place, "no-effect", message, "remove `position_resampling`".to_owned());
+    }
+    let scale = format!("{path}.head.scale");
+    let scaled = draft.read::<f64>(&scale).is_some_and(|scale| scale != DEFAULT_SCALE);
+    if model.head.compares_embeddings() && scaled {
+        let message = "`scale` has no effect without class scores".to_owned();
+        let help = "remove `scale`, or `classifier = false`".to_owned();
+        draft.report(draft.key_span(&scale), "no-effect", message, help);
     }
     if model.head.detects() && !model.arch.is_detector() {
         let message = format!("`{}` has no detector: it classifies whole images", model.arch.name());

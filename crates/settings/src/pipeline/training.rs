@@ -105,6 +105,9 @@ pub enum Monitor {
     // Mean area under the ROC curve, of each class or label against the others.
     #[serde(rename = "validation/auc")]
     ValidationAuc,
+    // The fraction of images whose nearest other image, by embeddings, is of their class.
+    #[serde(rename = "validation/rank1")]
+    ValidationRank1,
     // COCO's average precision of boxes, at IoU thresholds from 0.50 to 0.95 and at single ones.
     #[serde(rename = "validation/ap50_95")]
     ValidationAp50To95,
@@ -137,6 +140,7 @@ impl Monitor {
             Self::ValidationMacroF1 => "macro_f1",
             Self::ValidationMap => "map",
             Self::ValidationAuc => "auc",
+            Self::ValidationRank1 => "rank1",
             Self::ValidationAp50To95 => "ap50_95",
             Self::ValidationAp50 => "ap50",
             Self::ValidationAp75 => "ap75",

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::classification::Classification;
 use super::contrastive::Contrastive;
 use super::detection::Detection;
+use super::metric_learning::MetricLearning;
 use super::multi_label::MultiLabel;
 use super::{OutputForm, Task, TaskSpec};
 use crate::pipeline::{Data, Head};
@@ -17,6 +18,7 @@ pub enum TaskKind {
     MultiLabel,
     Detection,
     Contrastive,
+    MetricLearning,
 }
 
 /// An operation on a task of any kind.
@@ -35,7 +37,8 @@ trait TypeVisitor {
 
 impl TaskKind {
     /// A task that takes any data set is before those that need its annotations.
-    pub const ALL: [Self; 4] = [Self::Contrastive, Self::Classification, Self::MultiLabel, Self::Detection];
+    pub const ALL: [Self; 5] =
+        [Self::Contrastive, Self::MetricLearning, Self::Classification, Self::MultiLabel, Self::Detection];
 
     fn visit<V: TypeVisitor>(self, visitor: V) -> V::Output {
         match self {
@@ -43,6 +46,7 @@ impl TaskKind {
             Self::MultiLabel => visitor.visit::<MultiLabel>(),
             Self::Detection => visitor.visit::<Detection>(),
             Self::Contrastive => visitor.visit::<Contrastive>(),
+            Self::MetricLearning => visitor.visit::<MetricLearning>(),
         }
     }
 

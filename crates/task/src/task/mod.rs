@@ -2,7 +2,8 @@
 //! formats predictions, writes files and reports.
 //!
 //! - `classification` has one class for each image, `multi_label` any number of labels. `recognition` is an evaluation
-//!   that compares embeddings, `contrastive` a training that compares views of images. The train loop uses [`train::Task`](crate::train::Task); stages and runs use [`Task`].
+//!   that compares embeddings, `contrastive` a training that compares views of images, `metric_learning` one that compares
+//!   embeddings by class. The train loop uses [`train::Task`](crate::train::Task); stages and runs use [`Task`].
 //!   [`TaskKind`] is the one place that lists all tasks. No code outside a task's folder depends on the contents of its
 //!   targets, outputs, meter or predictions.
 //! - A metric is a line in the task's [`TaskMetrics`](crate::metrics::TaskMetrics). Tables, events, curves, comparisons,
@@ -25,6 +26,7 @@ mod example;
 mod interface;
 mod kind;
 mod merged_predictions;
+pub mod metric_learning;
 pub mod multi_label;
 mod new_images;
 mod probabilities;

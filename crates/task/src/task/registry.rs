@@ -2,15 +2,16 @@
 
 use serde_json::Value;
 
-use super::{classification, contrastive, detection, multi_label, recognition};
+use super::{classification, contrastive, detection, metric_learning, multi_label, recognition};
 use crate::report::TaskReporting;
 
 /// All tasks. A stage belongs to the first task that accepts it. Classification accepts any stage, so it is last.
-pub static TASKS: [&TaskReporting; 5] = [
+pub static TASKS: [&TaskReporting; 6] = [
     &recognition::REPORTING,
     &multi_label::REPORTING,
     &detection::REPORTING,
     &contrastive::REPORTING,
+    &metric_learning::REPORTING,
     &classification::REPORTING,
 ];
 

@@ -51,6 +51,7 @@ impl<'a> TaskSpec<'a> {
 
             fn visit<T: Task>(self, task: T) -> Self::Output {
                 self.0.check_views()?;
+                self.0.check_embeddings()?;
                 task.check(&self.0)?;
                 self.0.check_monitor(task.metrics())
             }
@@ -69,6 +70,29 @@ impl<'a> TaskSpec<'a> {
             (false, true) => (
                 "the head projects views of images, and this loss learns from annotations",
                 "write `loss = { kind = \"nt_xent\" }`, or use another head",
+            ),
+            _ => return Ok(()),
+        };
+        Err(TaskProblem {
+            setting: "loss".to_owned(),
+            code: "conflict",
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+        })
+    }
+
+    /// A loss that compares embeddings needs a head that has nothing else, and such a head no other loss.
+    fn check_embeddings(&self) -> Result<(), TaskProblem> {
+        let Some(training) = self.training else { return Ok(()) };
+        let loss = &training.settings.loss;
+        let (message, help) = match (loss.compares_embeddings(), self.head.compares_embeddings()) {
+            (true, false) => (
+                "this loss compares embeddings, and this head computes class scores",
+                "use `head = { kind = \"embedding\", dimension = 128, classifier = false }` in the model, or another loss",
+            ),
+            (false, true) => (
+                "the head computes embeddings only, and this loss needs class scores",
+                "write `loss = { kind = \"triplet\" }` or `loss = { kind = \"supcon\" }`, or remove `classifier = false`",
             ),
             _ => return Ok(()),
         };

@@ -45,7 +45,11 @@ enum HeadRecipe<'a> {
     Embedding {
         dimension: usize,
         batch_norm: bool,
-        scale: f64,
+        /// Of class scores.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        scale: Option<f64>,
+        #[serde(skip_serializing_if = "is_true")]
+        classifier: bool,
     },
     Detect {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,8 +85,10 @@ impl<'a> HeadRecipe<'a> {
             Head::Mlp(MlpHead { hidden, activation, dropout: _ }) => {
                 Some(Self::Mlp { hidden, activation: *activation })
             }
-            Head::Embedding(EmbeddingHead { dimension, batch_norm, scale, dropout: _ }) => {
-                Some(Self::Embedding { dimension: *dimension, batch_norm: *batch_norm, scale: *scale })
+            Head::Embedding(EmbeddingHead { dimension, batch_norm, scale, classifier, dropout: _ }) => {
+                let scale = classifier.then_some(*scale);
+                let (dimension, batch_norm, classifier) = (*dimension, *batch_norm, *classifier);
+                Some(Self::Embedding { dimension, batch_norm, scale, classifier })
             }
             Head::Detect(DetectHead { class_width }) => Some(Self::Detect { class_width: *class_width }),
             Head::Projection(ProjectionHead { hidden, width }) => {
@@ -90,4 +96,8 @@ impl<'a> HeadRecipe<'a> {
             }
         }
     }
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }

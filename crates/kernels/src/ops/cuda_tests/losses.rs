@@ -104,6 +104,19 @@ fn cuda_losses_of_views() {
 
 #[test]
 #[ignore = "asks for a GPU"]
+fn cuda_losses_of_embeddings() {
+    let embeddings = normal("embeddings", &[12, 7]);
+    let classes = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 3];
+    check("triplet", from_ref(&embeddings), LONG, &OF_SCORES, &|tape, x| {
+        Ok(triplet(tape, &x[0], &classes, TripletMargin::Soft)?.mean)
+    });
+    check("supervised contrastive", from_ref(&embeddings), LONG, &OF_SCORES, &|tape, x| {
+        Ok(supcon(tape, &x[0], &classes, 0.2)?.mean)
+    });
+}
+
+#[test]
+#[ignore = "asks for a GPU"]
 fn cuda_losses_of_labels_and_of_teachers() {
     let logits = (normal("logits", &[5, 7]) * 4.0).unwrap();
     let targets: Vec<f32> = (0..35u8).map(|place| f32::from(place % 3) / 2.0).collect();

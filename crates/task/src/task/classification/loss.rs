@@ -73,7 +73,9 @@ impl ClassLosses {
             Loss::Focal(_) => vec![CLASS_LOSS, FOCAL],
             Loss::Arcface(_) | Loss::Cosface(_) => vec![CLASS_LOSS, MARGIN],
             // Validation of the pipeline file refuses a loss of another task.
-            Loss::Bce(_) | Loss::Detection(_) | Loss::NtXent(_) => Vec::new(),
+            Loss::Bce(_) | Loss::Detection(_) | Loss::NtXent(_) | Loss::Triplet(_) | Loss::Supcon(_) => {
+                Vec::new()
+            }
         };
         paths.extend(self.distill.as_ref().map(|_| DISTILLATION));
         paths
@@ -101,7 +103,7 @@ impl ClassLosses {
                 };
                 return Ok(BatchLoss { mean, weight: labels.len() as f64, stats });
             }
-            (Loss::Bce(_) | Loss::Detection(_) | Loss::NtXent(_), _) => {
+            (Loss::Bce(_) | Loss::Detection(_) | Loss::NtXent(_) | Loss::Triplet(_) | Loss::Supcon(_), _) => {
                 return Err(Error::bug("a loss of labels for one class each"));
             }
             (Loss::CrossEntropy(loss), _) => {

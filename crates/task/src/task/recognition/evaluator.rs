@@ -10,14 +10,11 @@ use crate::autograd::Tape;
 use crate::data::{Dataset, Split};
 use crate::error::Result;
 use crate::metrics::{IdentificationMetrics, SimilarPair, Similarities};
-use crate::model::{Activations, Model, Outputs, Pass};
+use crate::model::{Activations, EMBEDDINGS, Model, Outputs, Pass};
 use crate::report::{self, HardPair};
 use crate::task::interface::rows;
 use crate::task::{Annotations, Evaluation, Evaluator, TaskFile};
 use crate::train::Scores;
-
-/// The output to evaluate: [N, D].
-const EMBEDDINGS: &str = "embeddings";
 
 /// An evaluation of one model's embeddings.
 pub struct EmbeddingEvaluator {

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use crate::autograd::Tape;
 use crate::data::Geometry;
-use crate::model::{Activations, LOGITS, Outputs};
+use crate::model::{Activations, EMBEDDINGS, LOGITS, Outputs};
 use crate::pipeline::{Head, Monitor};
 use crate::task::{Annotations, Task, TaskKind, TaskSpec, TaskVisitor};
 
@@ -31,9 +31,9 @@ impl TaskVisitor for Names {
     }
 }
 
-/// The outputs of two images, of heads for classes and for boxes.
+/// The outputs of two images, of heads for classes, for boxes and for embeddings.
 fn outputs() -> Outputs {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 8] = [
         LOGITS,
         "box_logits_8",
         "class_logits_8",
@@ -41,12 +41,14 @@ fn outputs() -> Outputs {
         "class_logits_16",
         "box_logits_32",
         "class_logits_32",
+        EMBEDDINGS,
     ];
     let logits = Tensor::new(&[[0.5f32, -1.0], [0.0, 2.0]], &Device::Cpu).unwrap();
     let maps = [4, 2, 1].into_iter().flat_map(|side| [64, 2].map(|channels| (side, channels)));
     let maps =
         maps.map(|(side, channels)| Tensor::full(0.25f32, (2, side, side, channels), &Device::Cpu).unwrap());
-    Outputs::new(&NAMES, Activations::constants(std::iter::once(logits).chain(maps))).unwrap()
+    Outputs::new(&NAMES, Activations::constants(std::iter::once(logits.clone()).chain(maps).chain([logits])))
+        .unwrap()
 }
 
 fn two_pictures() -> Annotations<'static> {
