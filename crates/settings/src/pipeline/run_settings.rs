@@ -27,7 +27,6 @@ pub struct Run {
     pub feature_cache: String,
     /// Whether train stages keep their optimizer state, so that a later run with more `epochs` continues where this one
     /// ended. It takes up to four times the space of the trained parameters.
-    #[serde(skip_serializing_if = "Clone::clone")]
     pub keep_training_state: bool,
     /// Whether to also write the numbers of each epoch for TensorBoard, to `tensorboard` in the run directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
