@@ -140,7 +140,8 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     }
     let folders = [(&args.out, "written"), (&args.copy_to, "copied")];
     for (folder, what) in folders.into_iter().filter_map(|(folder, what)| Some((folder.as_ref()?, what))) {
-        console.status(format!("{what} to {}", shown(folder.display())));
+        let text = format!("{what} to {}", shown(folder.display()));
+        if args.json_lines { console.status(text) } else { console.say(text) }
     }
     if console.json() {
         console.document(&document);

@@ -119,9 +119,10 @@ fn the_largest_batch_that_fits_is_found_with_its_accumulation() {
         project.defrost(&all)
     };
     let set = [
-        ["--set", "stage.finetune.batch_size=32"],
+        ["--set", "stage.finetune.batch_size=8"],
         ["--set", "stage.finetune.accumulate=2"],
         ["--set", "data.photos.image_size=128"],
+        ["--set", "data.photos.resize=128"],
     ]
     .concat();
     let at =
@@ -129,7 +130,7 @@ fn the_largest_batch_that_fits_is_found_with_its_accumulation() {
     let all = at("64GB");
     assert_eq!(
         (&all["images_per_step"], &all["batch_size"], &all["accumulate"]),
-        (&64.into(), &64.into(), &1.into())
+        (&16.into(), &16.into(), &1.into())
     );
     let needed = all["divisions"][0]["memory_bytes"].as_u64().unwrap();
     // The document has all divisions where none fits.
@@ -140,10 +141,10 @@ fn the_largest_batch_that_fits_is_found_with_its_accumulation() {
     assert!(half + 2_000_000 < needed, "{none}");
     let less = at(&format!("{}MB", half.div_ceil(1_000_000)));
     let [batch, accumulate] = ["batch_size", "accumulate"].map(|name| less[name].as_u64().unwrap());
-    assert_eq!((batch, accumulate), (32, 2), "{less}");
+    assert_eq!((batch, accumulate), (8, 2), "{less}");
     let divisions = less["divisions"].as_array().unwrap();
     let sizes: Vec<u64> = divisions.iter().map(|each| each["memory_bytes"].as_u64().unwrap()).collect();
-    assert!(sizes.windows(2).all(|pair| pair[0] > pair[1]), "{less}");
+    assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{less}");
     assert!(divisions.iter().all(|each| each["fits"] == (each["batch_size"] == batch)), "{less}");
 
     let said = String::from_utf8(fit(&["--memory", "64GB"]).stdout).unwrap();

@@ -18,12 +18,17 @@ fn trained() -> Project {
             fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
     }
+    // A second blue square.
+    for (kind, end) in [("images", "png"), ("labels", "txt")] {
+        let folder = project.path().join("squares").join(kind).join("test");
+        fs::copy(folder.join(format!("1.{end}")), folder.join(format!("5.{end}"))).unwrap();
+    }
     let (before, after) = PIPELINE.split_once("[stage.fit]").unwrap();
     let data = before.replace("val\" } }", "val\", test = \"images/test\" } }");
     assert_ne!(data, before);
     let training = after.split_once("[stage.check]").unwrap().0;
     let training = training
-        .replace("freeze_first = 3\nepochs = 2\nbatch_size = 4\n", "epochs = 42\nbatch_size = 2\n")
+        .replace("freeze_first = 3\nepochs = 2\nbatch_size = 4\n", "epochs = 60\nbatch_size = 2\n")
         .replace("lr = 1e-3 }", "lr = 2e-3 }\nschedule = { kind = \"cosine\", warmup_epochs = 3 }")
         .replace(
             "mosaic = {}, close_mosaic = 1, affine = {}, hsv = {}",
@@ -58,13 +63,13 @@ fn versions_move_back_and_merge(plain: &Value, turned: &Value) {
     }
 }
 
-/// Small squares on a picture much larger than the network's input.
+/// Blue squares on a picture much longer than the network's input. Its tiles have the shape of the training images.
 fn tiles_find_what_is_small(project: &Project) {
-    let places: Vec<(u32, u32)> = (0..6).map(|number| (20 + 64 * number, 15 + 48 * (number % 3))).collect();
-    let picture = image::RgbImage::from_fn(400, 160, |x, y| {
+    let places: Vec<(u32, u32)> = (0..6).map(|number| (20 + 64 * number, 8 + 3 * number)).collect();
+    let picture = image::RgbImage::from_fn(400, 48, |x, y| {
         let inside =
             |(left, top): &(u32, u32)| (*left..left + 18).contains(&x) && (*top..top + 18).contains(&y);
-        image::Rgb(if places.iter().any(inside) { [220, 30, 20] } else { [120; 3] })
+        image::Rgb(if places.iter().any(inside) { [20, 40, 210] } else { [120; 3] })
     });
     picture.save(project.path().join("large.png")).unwrap();
     let predict = |image: &str, arguments: &[&str]| {
@@ -84,19 +89,19 @@ fn tiles_find_what_is_small(project: &Project) {
     };
     let whole = predict("large.png", &[]);
     let tiled = predict("large.png", &["--tile", "64", "--overlap", "0.5"]);
-    assert!(found(&tiled) >= 5 && found(&tiled) > found(&whole), "{tiled:#} {whole:#}");
+    assert!(found(&tiled) >= 3 && found(&tiled) > found(&whole), "{tiled:#} {whole:#}");
     // Each object once, although several tiles show it.
     assert!(tiled.as_array().unwrap().len() <= 8, "{tiled:#}");
     // A picture that is one tile is predicted as always.
-    let small = "squares/images/val/0.png";
+    let small = "squares/images/val/1.png";
     assert_eq!(predict(small, &["--tile", "64"]), predict(small, &[]));
 }
 
 /// A wrong class, and an object that nobody annotated.
 fn wrong_annotations_are_listed_and_drawn(project: &Project) {
     let labels = project.path().join("squares/labels/test");
-    let text = fs::read_to_string(labels.join("0.txt")).unwrap();
-    fs::write(labels.join("0.txt"), text.replacen("0 ", "1 ", 1)).unwrap();
+    let text = fs::read_to_string(labels.join("5.txt")).unwrap();
+    fs::write(labels.join("5.txt"), text.replacen("1 ", "0 ", 1)).unwrap();
     fs::write(labels.join("1.txt"), "").unwrap();
     let result = run(project, &[]);
     assert_eq!(result["stages"][1]["status"], "cached", "test images are no input of the training");
@@ -106,8 +111,8 @@ fn wrong_annotations_are_listed_and_drawn(project: &Project) {
         let rows = checked["images"].as_array().unwrap();
         rows.iter().find(|row| row["file"] == format!("images/test/{file}.png")).unwrap_or(&Value::Null)
     };
-    let (swapped, missing) = (of("0"), of("1"));
-    assert_eq!((&swapped["label"], &swapped["suggested"]), (&"blue".into(), &"red".into()), "{checked:#}");
+    let (swapped, missing) = (of("5"), of("1"));
+    assert_eq!((&swapped["label"], &swapped["suggested"]), (&"red".into(), &"blue".into()), "{checked:#}");
     assert_eq!((&missing["label"], &missing["suggested"]), (&"".into(), &"blue".into()), "{checked:#}");
     assert!(swapped["given_box"].is_array() && missing["given_box"].is_null());
     let table = fs::read_to_string(project.path().join("suspects/label_check.csv")).unwrap();

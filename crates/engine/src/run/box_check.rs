@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::metrics::detection::intersection_over_union;
 use crate::report::{CheckedLabel, ComparedImage, ComparedImages, ImageBox, StageFiles, Verdict};
 
+/// Boxes are considered from this confidence on, as in predictions for people. The best one of the evaluation would hide
+/// what wrong labels make a mistake.
+const CONFIDENCE: f64 = 0.25;
 /// From this intersection over union on, two boxes show the same object.
 const SAME: f64 = 0.5;
 /// Below it, a box shows none of the annotated objects.
@@ -81,7 +84,7 @@ fn evaluated_boxes(run: &RunDirectory, stage: &str) -> Result<Option<ComparedIma
         return Ok(None);
     }
     let Some(task) = finished_task(run, stage)? else { return Ok(None) };
-    (task.compared_images)(&StageFiles::new(run.path(), stage)).map(Some)
+    (task.compared_images)(&StageFiles::new(run.path(), stage), Some(CONFIDENCE)).map(Some)
 }
 
 /// Where a detector and the annotation of one image disagree.

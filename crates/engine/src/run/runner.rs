@@ -87,9 +87,11 @@ impl Runner<'_> {
         self.directory.write_record(record)?;
         let begun = (self.options.clock)();
         let within = |error: Error| error.within(format!("stage `{}`", stage.name));
-        let (finished, status) = self
-            .stage(stage, &key, selection.forced[index], statuses[index].reason_after_parents())
-            .map_err(within)?;
+        // Another stage of this run has just recomputed the same.
+        let repeated = (0..index).any(|other| selection.runs[other] && record.stages[other].key == Some(key));
+        let forced = selection.forced[index] && !repeated;
+        let (finished, status) =
+            self.stage(stage, &key, forced, statuses[index].reason_after_parents()).map_err(within)?;
         decode_failures::require_classes(stage, &finished).map_err(within)?;
         self.directory.materialize(self.store, &stage.name, &finished).map_err(within)?;
         let metrics = read_metrics(&finished);

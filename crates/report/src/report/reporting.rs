@@ -25,16 +25,17 @@ pub struct TaskReporting {
     pub report: fn(files: &StageFiles) -> Result<TaskReport>,
     /// What a comparison shows of a finished evaluation.
     pub compared: fn(files: &StageFiles) -> Result<ComparedEvaluation>,
-    /// The images of a finished evaluation, with their predictions.
-    pub compared_images: fn(files: &StageFiles) -> Result<ComparedImages>,
+    /// The images of a finished evaluation, with their predictions: boxes from this confidence on, or else from the
+    /// evaluation's best one on.
+    pub compared_images: fn(files: &StageFiles, confidence: Option<f64>) -> Result<ComparedImages>,
 }
 
 impl TaskReporting {
     /// The functions of a task that shows nothing of its own in comparisons.
     pub const NOTHING_COMPARED: fn(&StageFiles) -> Result<ComparedEvaluation> =
         |_| Ok(ComparedEvaluation::default());
-    pub const NO_IMAGES_COMPARED: fn(&StageFiles) -> Result<ComparedImages> =
-        |_| Ok(ComparedImages::default());
+    pub const NO_IMAGES_COMPARED: fn(&StageFiles, Option<f64>) -> Result<ComparedImages> =
+        |_, _| Ok(ComparedImages::default());
 }
 
 /// Finds the task of a stage by its kind and its document in `plan.json`; `None` for a stage that only loads weights.

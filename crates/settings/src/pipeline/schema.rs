@@ -57,6 +57,7 @@ struct Defaults {
     /// The model of every `load_weights` or `init_weights` stage that names none, if the file has several.
     model: Option<String>,
     /// Settings for every train stage. A stage's own settings take precedence; tables replace whole.
+    #[serde(default)]
     #[schemars(schema_with = "train_defaults")]
     train: Option<()>,
 }

@@ -65,7 +65,7 @@ impl Column {
     fn read(label: &str, run: &RunDirectory, stage: &str) -> Result<Self> {
         let task = finished_task(run, stage)?;
         let images =
-            task.map(|task| (task.compared_images)(&StageFiles::new(run.path(), stage))).transpose()?;
+            task.map(|task| (task.compared_images)(&StageFiles::new(run.path(), stage), None)).transpose()?;
         Ok(Self { label: label.to_owned(), run: run.clone(), images: images.unwrap_or_default() })
     }
 }

@@ -28,7 +28,7 @@ pub fn evaluation(files: &StageFiles) -> Result<ComparedEvaluation> {
     })
 }
 
-pub fn images(files: &StageFiles) -> Result<ComparedImages> {
+pub fn images(files: &StageFiles, _: Option<f64>) -> Result<ComparedImages> {
     let predictions = files.table("predictions.csv", read_predictions)?;
     let images = predictions.iter().map(|prediction| (prediction.file.clone(), image(prediction)));
     Ok(ComparedImages { images: images.collect(), classes: Vec::new() })

@@ -120,11 +120,12 @@ struct CocoObject {
     ignore: u8,
 }
 
-/// The images with the boxes that are at least as confident as the evaluation's best confidence.
-pub fn images(files: &StageFiles) -> Result<ComparedImages> {
+/// The images with the boxes that are at least as confident as `confidence`, or else as the evaluation's best confidence.
+pub fn images(files: &StageFiles, confidence: Option<f64>) -> Result<ComparedImages> {
     let scores: DetectionScores = files.json("metrics.json")?;
     let classes: Vec<String> = scores.classes.iter().map(|class| class.class.clone()).collect();
-    let threshold = scores.best_confidence.unwrap_or(f64::from(NmsSettings::PREDICTION.confidence));
+    let usual = || scores.best_confidence.unwrap_or(f64::from(NmsSettings::PREDICTION.confidence));
+    let threshold = confidence.unwrap_or_else(usual);
     // Evaluations of earlier versions have no such file.
     let Some(truth) = files.optional_json::<CocoTruth>(GROUND_TRUTH)? else {
         return Ok(ComparedImages::default());
