@@ -44,6 +44,9 @@ pub struct TileSettings {
     pub overlap: f64,
 }
 
+/// Inputs of the network, with the place of their pixels in the picture.
+type PlacedInputs<'a> = Box<dyn Iterator<Item = Result<(Tensor, Geometry)>> + 'a>;
+
 /// Predicts images, and keeps the predictions but not the pictures.
 pub struct Predictions<'p> {
     predictor: &'p Predictor,
@@ -112,7 +115,7 @@ impl Predictor {
         file: &'a Path,
         encoded: &'a [u8],
         settings: Option<TileSettings>,
-    ) -> Result<Box<dyn Iterator<Item = Result<(Tensor, Geometry)>> + 'a>> {
+    ) -> Result<PlacedInputs<'a>> {
         let whole = std::iter::once_with(|| self.placed(file, encoded));
         let Some(TileSettings { side, overlap }) = settings else { return Ok(Box::new(whole)) };
         let picture = self.decoded(file, encoded)?;
@@ -156,7 +159,6 @@ impl Predictions<'_> {
             }))
         });
         let described = kept.add(file.display().to_string(), &mut outputs)?;
-        drop(outputs);
         drop(predicted);
         Ok(PredictedImage { described, encoded })
     }

@@ -130,7 +130,11 @@ mod tests {
     fn finish(store: &Store, epochs: u32) {
         let attempt = begin(store, epochs, false);
         let state = format!("{epochs} epochs");
-        attempt.write_checkpoint(|folder| Ok(fs::write(folder.join("state"), &state).unwrap())).unwrap();
+        let write = |folder: &Path| {
+            let path = folder.join("state");
+            fs::write(&path, &state).map_err(|error| Error::io("write", &path, error))
+        };
+        attempt.write_checkpoint(write).unwrap();
         fs::write(attempt.output().unwrap().join("last"), &state).unwrap();
         attempt.finish(store, true).unwrap();
     }
