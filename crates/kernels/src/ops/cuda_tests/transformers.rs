@@ -17,7 +17,7 @@ fn cuda_rows_of_channels() {
     let inputs = [rows.clone(), weight.reshape((70, 1, 1)).unwrap(), normal("residual", &[3, 11, 70])];
     check("layer scale", &inputs, LONG, &half, &|tape, x| layer_scale(tape, &x[0], &x[1], &x[2]));
     let half = HalfSupport { f32: &[], roundings: &[1, 1] };
-    check("multiple", &[rows.clone()], SHORT, &half, &|tape, x| scale(tape, &x[0], 0.75));
+    check("multiple", std::slice::from_ref(&rows), SHORT, &half, &|tape, x| scale(tape, &x[0], 0.75));
     // As the linear layer.
     let inputs = [rows, normal("w", &[40, 70]), normal("b", &[40]), normal("r", &[3, 11, 40])];
     let half = HalfSupport { f32: &[1, 2], roundings: &[2, 1, 0, 0, 0] };
