@@ -18,10 +18,12 @@ fn trained() -> Project {
             fs::copy(file.path(), to.join(file.file_name())).unwrap();
         }
     }
-    // A second blue square.
+    // Three blue squares: two will have wrong annotations.
     for (kind, end) in [("images", "png"), ("labels", "txt")] {
         let folder = project.path().join("squares").join(kind).join("test");
-        fs::copy(folder.join(format!("1.{end}")), folder.join(format!("5.{end}"))).unwrap();
+        for copy in [5, 7] {
+            fs::copy(folder.join(format!("1.{end}")), folder.join(format!("{copy}.{end}"))).unwrap();
+        }
     }
     let (before, after) = PIPELINE.split_once("[stage.fit]").unwrap();
     let data = before.replace("val\" } }", "val\", test = \"images/test\" } }");
