@@ -23,7 +23,7 @@ pub const MODEL: &str = "model.safetensors";
 pub const BEST: &str = "best.safetensors";
 pub const LAST: &str = "last.safetensors";
 
-/// The adapters of a train stage, the head and whatever else trained, without the network.
+/// The tensors that an adapted train stage has trained: adapters, head and others. It lacks the frozen network.
 pub const ADAPTER: &str = "adapter.safetensors";
 
 /// The images that a stage skipped because they cannot be decoded, if there are any.
