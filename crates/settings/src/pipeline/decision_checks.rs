@@ -7,7 +7,7 @@ use super::unchecked::UncheckedPipeline;
 pub fn check(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     let given = |key: &&str| draft.get(&format!("{path}.{key}")).is_some();
     let fitted: Vec<&str> = ["thresholds", "calibration"].into_iter().filter(given).collect();
-    let compares = ["verification", "identification"].into_iter().find(given);
+    let compares = draft.embedding_comparison(path);
     let split = match draft.get(&format!("{path}.split")) {
         Some(_) => draft.read(&format!("{path}.split")),
         None => Some(EvaluationSplit::default()),

@@ -350,7 +350,7 @@ fn features(draft: &mut UncheckedPipeline, path: &str) {
 }
 
 fn ensemble(draft: &mut UncheckedPipeline, stage: &Node, path: &str) {
-    let compares = ["verification", "identification"].into_iter().find(|key| stage.get(key).is_some());
+    let compares = draft.embedding_comparison(path);
     if let (Some(_), Some(key)) = (stage.get("ensemble"), compares) {
         let message = format!("`{key}` compares embeddings, which cannot be averaged over several models");
         let help = "evaluate one stage with `from`".to_owned();

@@ -34,10 +34,7 @@ pub(super) fn check(draft: &mut UncheckedPipeline, path: &str) {
     if draft.get(&at).is_none() {
         return;
     }
-    let compares = ["verification", "identification"]
-        .into_iter()
-        .find(|key| draft.get(&format!("{path}.{key}")).is_some());
-    if let Some(key) = compares {
+    if let Some(key) = draft.embedding_comparison(path) {
         let message = format!("`tta` merges predictions, but `{key}` compares embeddings");
         draft.report(draft.key_span(&at), "conflict", message, format!("remove `tta`, or `{key}`"));
     } else if draft.read::<TestTimeAugmentation>(&at).is_some_and(|tta| tta.is_empty()) {

@@ -81,6 +81,12 @@ impl<'a> UncheckedPipeline<'a> {
         }
     }
 
+    /// The setting by which an evaluate stage compares embeddings instead of predicting, if it does.
+    pub fn embedding_comparison(&self, path: &str) -> Option<&'static str> {
+        let mut keys = ["verification", "identification"].into_iter();
+        keys.find(|key| self.get(&format!("{path}.{key}")).is_some())
+    }
+
     /// Which splits the data set of a stage has; `None` if this is unknown.
     pub fn parts_of(&self, stage: &str) -> Option<AvailableSplits> {
         let path = format!("data.{}", self.name_of(stage, "data")?);
