@@ -9,7 +9,6 @@ use candle_core::Device;
 use defrost::bench::ResourceMeter;
 use defrost::device::GpuMemory;
 use defrost::estimate::{self, Calibration, Estimate, EstimateSettings, ThreadCounts, Workload};
-use defrost::features::FeatureStore;
 use defrost::plan::{ParentStage, PlanEntry, StageStatus, Status};
 use defrost::stage::{FeatureCacheStatus, PlannedStage};
 use defrost::{Error, Result};
@@ -107,11 +106,9 @@ pub fn found(
         Some(finished.dir.join(parent.file()))
     };
     let sources: Option<Vec<PathBuf>> = stage.parents.iter().map(source).collect();
-    let (Some(sources), Some(limit)) = (sources, session.pipeline.run.feature_bytes()) else {
+    let (Some(sources), Some(store)) = (sources, session.feature_store()) else {
         return Ok(Vec::new());
     };
-    let (folder, index) = (session.store.features(), session.store.inputs());
-    let store = FeatureStore::new(folder, index, &session.choice.variant, limit);
     stage.work.features_found(&sources, &store)
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use defrost::events::{Event, Observer};
 use defrost::features::FeatureStore;
-use defrost::plan::{ParentStage, PlanEntry};
+use defrost::plan::{ParentStage, PlanEntry, StageStatus};
 use defrost::report;
 use defrost::stage::{Checkpoints, StageContext};
 use defrost::train::{LrRange, LrRangeTest};
@@ -53,13 +53,14 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let stop = Stop::default();
     let session = Session::open_one(&args.file, &args.pipeline, Some(&stop), console)?;
     let (planned, train, dataset) = train_stage(&session, args.stage.as_deref())?;
-    let sources = sources(&session, planned, &args.file)?;
+    let statuses = session.statuses()?;
+    let sources = sources(&session, planned, &statuses, &args.file)?;
     let settings = &session.pipeline.run;
     let interrupt = stop.listen()?;
     let (threads, pool) = session.threads()?;
     let task = task::of_stage(planned.work.kind(), &planned.document);
     let (progress, started) = (Progress::of_stage(&planned.name, task), Instant::now());
-    let features = features(&session, planned)?;
+    let features = features(&session, planned, &statuses);
     let tests = pool.install(|| {
         let context = StageContext {
             device: &session.choice.device,
@@ -126,19 +127,22 @@ fn range(args: &Args) -> Result<LrRange> {
 }
 
 /// The feature cache of the stage: what the test computes, the stage finds there. `None` if it is off.
-fn features<'a>(session: &'a Session, stage: &PlanEntry) -> Result<Option<FeatureStore<'a>>> {
-    let Some(limit) = session.pipeline.run.feature_bytes() else { return Ok(None) };
-    let statuses = session.statuses()?;
-    let key = session.plan.stages.iter().zip(&statuses).find(|(entry, _)| entry.name == stage.name);
-    let key = key.and_then(|(_, status)| status.key);
-    let (folder, index) = (session.store.features(), session.store.inputs());
-    let store = || FeatureStore::new(folder, index, &session.choice.variant, limit);
-    Ok(key.map(|key| store().for_stage(&key)))
+fn features<'a>(
+    session: &'a Session,
+    stage: &PlanEntry,
+    statuses: &[StageStatus],
+) -> Option<FeatureStore<'a>> {
+    let place = session.plan.stages.iter().position(|entry| entry.name == stage.name)?;
+    Some(session.feature_store()?.for_stage(&statuses[place].key?))
 }
 
 /// The weights that the stage reads. They must be computed already.
-fn sources(session: &Session, stage: &PlanEntry, file: &Path) -> Result<Vec<PathBuf>> {
-    let statuses = session.statuses()?;
+fn sources(
+    session: &Session,
+    stage: &PlanEntry,
+    statuses: &[StageStatus],
+    file: &Path,
+) -> Result<Vec<PathBuf>> {
     let source = |parent: &ParentStage| match &statuses[parent.stage].finished {
         Some(finished) => Ok(finished.dir.join(parent.file())),
         None => {

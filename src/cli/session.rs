@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use defrost::device::{self, DeviceChoice};
+use defrost::features::FeatureStore;
 use defrost::pipeline::Resolved;
 use defrost::plan::{self, DiskAccess, Plan, StageDraft, StageStatus, Status};
 use defrost::run;
@@ -118,6 +119,12 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The cache of features; `None` if it is off.
+    pub fn feature_store(&self) -> Option<FeatureStore<'_>> {
+        let limit = self.pipeline.run.feature_bytes()?;
+        Some(FeatureStore::new(self.store.features(), self.store.inputs(), &self.choice.variant, limit))
     }
 
     pub fn wanted(&self) -> VariantRequest<'_> {

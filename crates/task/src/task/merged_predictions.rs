@@ -56,9 +56,6 @@ impl<T: Task> Evaluator for MergedPredictions<T> {
 
 /// The mean of class or label probabilities, [K] each.
 pub(super) fn mean_probabilities(all: Vec<Vec<f32>>) -> Vec<f32> {
-    if let [_] = &all[..] {
-        return all.into_iter().next().unwrap_or_default();
-    }
     let classes = all.first().map_or(0, Vec::len);
     let mean = |class| all.iter().map(|row| f64::from(row[class])).sum::<f64>() / all.len() as f64;
     (0..classes).map(|class| mean(class) as f32).collect()
