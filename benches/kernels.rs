@@ -100,6 +100,20 @@ const RESNET50: [Layer; 20] = [
     ("layer4 1×1 in", 7, [2048, 512], 1, 1, 1, 2),
 ];
 
+/// Convolutions of YOLO11n at 320 × 320: few channels.
+const YOLO11N: [Layer; 10] = [
+    ("yolo 3×3/2", 160, [16, 32], 3, 2, 1, 1),
+    ("yolo 1×1", 80, [32, 32], 1, 1, 1, 1),
+    ("yolo 3×3", 80, [16, 8], 3, 1, 1, 1),
+    ("yolo 1×1", 80, [48, 64], 1, 1, 1, 1),
+    ("yolo 3×3/2", 80, [64, 64], 3, 2, 1, 1),
+    ("yolo 1×1", 40, [64, 64], 1, 1, 1, 1),
+    ("yolo 1×1", 40, [96, 128], 1, 1, 1, 1),
+    ("yolo 3×3", 40, [64, 64], 3, 1, 1, 1),
+    ("yolo 1×1", 20, [384, 128], 1, 1, 1, 1),
+    ("yolo 1×1", 10, [256, 256], 1, 1, 1, 1),
+];
+
 /// Depthwise convolutions of EfficientNet-Lite0 at 224 × 224.
 const DEPTHWISE: [Layer; 5] = [
     ("depthwise 3×3", 112, [32, 32], 3, 1, 32, 1),
@@ -203,7 +217,7 @@ fn main() {
         let speed = operations / seconds * 1e-9;
         println!("ResNet-50, batch {BATCH}, all {pass}: {:.0} ms, {speed:.0} GFLOP/s", seconds * 1e3);
     }
-    for layer in DEPTHWISE.iter().filter(|layer| layer.0.contains(&filter)) {
+    for layer in YOLO11N.iter().chain(&DEPTHWISE).filter(|layer| layer.0.contains(&filter)) {
         convolution(layer, &pass);
     }
 }

@@ -1,4 +1,5 @@
-//! New memory that is written once, without zeroing: zeroing would cost another pass over every activation.
+//! New memory that is written once, without zeroing: zeroing would cost another pass over every activation; and short
+//! copies.
 
 use std::mem::MaybeUninit;
 
@@ -74,4 +75,45 @@ pub unsafe fn build_with<T: Float, R: Send>(
         data.par_chunks_mut(chunk.max(1)).enumerate().map(|(index, memory)| write(index, memory)).collect();
     // SAFETY: the chunks cover the vector, and the caller guarantees each.
     (unsafe { data.assume_init() }.into_vec(), results)
+}
+
+/// Copies as many elements as `to` holds from the start of `from`, with vectors of the profile it is inlined
+/// into.
+///
+/// Runs are short, and a call of the system's `memcpy` costs as much as the copy. It copies two vectors per
+/// step, because the compiler would replace a loop of single ones by that call.
+#[inline(always)]
+pub fn copy_run<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
+    let length = to.len();
+    let from = &from[..length];
+    let mut done = 0;
+    while done + 32 <= length {
+        copy_lanes::<T, 16>(to, from, done);
+        copy_lanes::<T, 16>(to, from, done + 16);
+        done += 32;
+    }
+    if done + 16 <= length {
+        copy_lanes::<T, 16>(to, from, done);
+        done += 16;
+    }
+    // Copies the rest with one more vector, which ends at the end.
+    match length {
+        _ if done == length => {}
+        16.. => copy_lanes::<T, 16>(to, from, length - 16),
+        8.. => {
+            copy_lanes::<T, 8>(to, from, 0);
+            copy_lanes::<T, 8>(to, from, length - 8);
+        }
+        4.. => {
+            copy_lanes::<T, 4>(to, from, 0);
+            copy_lanes::<T, 4>(to, from, length - 4);
+        }
+        _ => to.iter_mut().zip(from).for_each(|(to, &from)| *to = MaybeUninit::new(from)),
+    }
+}
+
+#[inline(always)]
+fn copy_lanes<T: Copy, const LANES: usize>(to: &mut [MaybeUninit<T>], from: &[T], at: usize) {
+    let from: &[T; LANES] = from[at..at + LANES].try_into().expect("a slice of this length");
+    to[at..at + LANES].write_copy_of_slice(from);
 }

@@ -9,9 +9,10 @@ use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
 
-use super::buffer::{build, rows_per_task};
+use super::buffer::{build, copy_run, rows_per_task};
 use super::float::{Float, by_dtype, tensor, with_slice};
 use super::on_cuda::on_cuda;
+use super::profile::Profile;
 use crate::autograd::{Backward, BackwardOfSeveral, Tape, Value};
 use crate::error::{Error, Result};
 
@@ -103,18 +104,24 @@ fn joined(parts: &[&Tensor]) -> Result<Tensor> {
     let width = widths.iter().sum::<usize>();
     let shape = [leading(parts[0]), &[width]].concat();
     let rows: usize = leading(parts[0]).iter().product();
+    let profile = Profile::current();
     by_dtype!(parts[0], T => {
         let joined = with_slices(parts, &mut Vec::new(), &mut |parts: &[&[T]]| {
             let step = rows_per_task(width);
             let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-                for (place, out) in out.chunks_exact_mut(width).enumerate() {
-                    let (row, mut rest) = (task * step + place, out);
-                    for (part, width) in parts.iter().zip(&widths) {
-                        let (here, after) = rest.split_at_mut(*width);
-                        here.write_copy_of_slice(&part[row * width..][..*width]);
-                        rest = after;
-                    }
-                }
+                profile.run(
+                    #[inline(always)]
+                    || {
+                        for (place, out) in out.chunks_exact_mut(width).enumerate() {
+                            let (row, mut rest) = (task * step + place, out);
+                            for (part, width) in parts.iter().zip(&widths) {
+                                let (here, after) = rest.split_at_mut(*width);
+                                copy_run(here, &part[row * width..]);
+                                rest = after;
+                            }
+                        }
+                    },
+                );
             };
             // SAFETY: the parts of a row fill it.
             unsafe { build(rows * width, step * width, write) }
@@ -139,14 +146,20 @@ fn with_slices<'a, T: Float, R>(
 /// The columns from `first` on, `width` of them, of x as a matrix with this many rows.
 fn part(x: &Tensor, rows: usize, first: usize, width: usize, shape: &[usize]) -> Result<Tensor> {
     on_cuda!(x, cuda::part(x, rows, first, shape));
+    let profile = Profile::current();
     by_dtype!(x, T => {
         let part = with_slice(x, |x: &[T]| {
             let (step, row_stride) = (rows_per_task(width), x.len() / rows.max(1));
             let write = |task: usize, out: &mut [MaybeUninit<T>]| {
-                for (place, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
-                    let start = (task * step + place) * row_stride + first;
-                    out.write_copy_of_slice(&x[start..][..width]);
-                }
+                profile.run(
+                    #[inline(always)]
+                    || {
+                        for (place, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
+                            let start = (task * step + place) * row_stride + first;
+                            copy_run(out, &x[start..]);
+                        }
+                    },
+                );
             };
             // SAFETY: each row is written completely.
             unsafe { build(rows * width, step * width, write) }

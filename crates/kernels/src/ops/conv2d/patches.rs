@@ -3,10 +3,9 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use crate::ops::buffer::copy_run;
 use crate::ops::float::Float;
-use crate::ops::gemm::{
-    BLOCK_COLUMNS, LeftSource, PackLayout, ROW_STRIDE, RightSource, TileLayout, copy_run,
-};
+use crate::ops::gemm::{BLOCK_COLUMNS, LeftSource, Matrix, PackLayout, ROW_STRIDE, RightSource, TileLayout};
 use crate::ops::profile::Profile;
 
 /// Element (position, (tap y, tap x, channel)) of the im2col matrix over some channels of [N, H, W, C]; zero if
@@ -34,6 +33,17 @@ impl<'a, T: Float> Patches<'a, T> {
         let width = image.len() / pixel;
         let (kernel, stride, size) = ([1, 1], [1, 1], [1, width]);
         Self { image, size, pixel, channels, kernel, stride, origin: [0, 0], grid: size, first: 0 }
+    }
+
+    /// Single pixels, one after another, are a matrix in memory.
+    fn as_matrix(&self) -> Option<Matrix<'_, T>> {
+        let pixels =
+            self.kernel == [1, 1] && self.stride == [1, 1] && self.origin == [0, 0] && self.grid == self.size;
+        pixels.then(|| Matrix {
+            data: &self.image[(self.first * self.pixel + self.channels.start).min(self.image.len())..],
+            row_stride: self.pixel,
+            column_stride: 1,
+        })
     }
 
     /// Packs `rows` × `columns` into panels of `width` columns.
@@ -163,6 +173,10 @@ impl PanelSpan {
 
 // SAFETY: every part of each row is packed, inside or outside the image.
 unsafe impl<T: Float> LeftSource<T> for Patches<'_, T> {
+    fn as_matrix(&self) -> Option<Matrix<'_, T>> {
+        self.as_matrix()
+    }
+
     fn layout(&self) -> PackLayout {
         PackLayout::Rows
     }
@@ -184,6 +198,10 @@ unsafe impl<T: Float> LeftSource<T> for Patches<'_, T> {
 
 // SAFETY: every part of each k is packed, inside or outside the image; the last panel was padded before.
 unsafe impl<T: Float> RightSource<T> for Patches<'_, T> {
+    fn as_matrix(&self) -> Option<Matrix<'_, T>> {
+        self.as_matrix()
+    }
+
     fn pack(
         &self,
         profile: Profile,

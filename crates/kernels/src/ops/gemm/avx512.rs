@@ -2,38 +2,40 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, KernelCall, PackLayout, ROW_STRIDE};
+use super::kernel::{Kernel, KernelCall, ROW_STRIDE};
 use crate::ops::Activation;
 use crate::ops::vector_x86::Avx512;
 
 const ROWS: usize = 14;
 const LANES: usize = 16;
+/// Rows at any distance.
+const ANY: usize = 0;
 
 pub(super) static KERNEL: Kernel<f32> =
-    Kernel { rows: ROWS, columns: 2 * LANES, lanes: LANES, block_rows: 8 * ROWS, run };
+    Kernel { rows: ROWS, columns: 2 * LANES, lanes: LANES, vector: LANES, block_rows: 8 * ROWS, run };
 
 #[target_feature(enable = "avx512f")]
 unsafe fn run(tile: &KernelCall<f32>) {
     // SAFETY: the caller's contract is passed on.
     unsafe {
-        match (tile.layout, tile.columns > LANES) {
-            (PackLayout::Rows, false) => by_rows::<1, ROW_STRIDE, 1>(tile),
-            (PackLayout::Rows, true) => by_rows::<2, ROW_STRIDE, 1>(tile),
-            (PackLayout::Columns, false) => by_rows::<1, 1, LANES>(tile),
-            (PackLayout::Columns, true) => by_rows::<2, 1, LANES>(tile),
+        match (tile.row_step, tile.columns > LANES) {
+            (ROW_STRIDE, false) => by_rows::<1, ROW_STRIDE>(tile),
+            (ROW_STRIDE, true) => by_rows::<2, ROW_STRIDE>(tile),
+            (1, false) => by_rows::<1, 1>(tile),
+            (1, true) => by_rows::<2, 1>(tile),
+            (_, false) => by_rows::<1, ANY>(tile),
+            (_, true) => by_rows::<2, ANY>(tile),
         }
     }
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize, const DEPTH_STEP: usize>(
-    tile: &KernelCall<f32>,
-) {
+unsafe fn by_rows<const VECTORS: usize, const ROW_STEP: usize>(tile: &KernelCall<f32>) {
     macro_rules! dispatch {
         ($($rows:literal)*) => {
             match tile.rows {
                 // SAFETY: the caller's contract is passed on.
-                $($rows => unsafe { multiply::<$rows, VECTORS, ROW_STEP, DEPTH_STEP>(tile) },)*
+                $($rows => unsafe { multiply::<$rows, VECTORS, ROW_STEP>(tile) },)*
                 rows => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -56,32 +58,39 @@ macro_rules! for_each_row {
 
 #[allow(clippy::absurd_extreme_comparisons)]
 #[target_feature(enable = "avx512f")]
-unsafe fn multiply<
-    const ROWS: usize,
-    const VECTORS: usize,
-    const ROW_STEP: usize,
-    const DEPTH_STEP: usize,
->(
-    tile: &KernelCall<f32>,
-) {
+unsafe fn multiply<const ROWS: usize, const VECTORS: usize, const ROW_STEP: usize>(tile: &KernelCall<f32>) {
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-    let (mut left, mut right) = (tile.left, tile.right);
+    let row_step = if ROW_STEP == ANY { tile.row_step } else { ROW_STEP };
+    // Three rows for each pointer: an address is a pointer plus once or twice a step, so registers suffice.
+    let mut left: [*const f32; 5] = std::array::from_fn(
+        #[inline(always)]
+        |group| tile.left.wrapping_add(3 * group * row_step),
+    );
+    let mut right = tile.right;
+    // Rows that nothing has copied come from far: the next tile's, while this one is multiplied.
+    let mut ahead = tile.left.wrapping_add(tile.rows * row_step);
     for _ in 0..tile.depth {
-        // SAFETY: the left block and the right panel have the tile's shape; a right panel is padded to 2
-        // vectors.
+        // SAFETY: the left block and the right panel have the tile's shape, and the latter whole vectors.
         unsafe {
             let columns: [__m512; VECTORS] = std::array::from_fn(
                 #[inline(always)]
                 |v| _mm512_loadu_ps(right.add(v * LANES)),
             );
             for_each_row!(ROWS, row => {
-                let value = _mm512_set1_ps(*left.add(row * ROW_STEP));
+                let value = _mm512_set1_ps(*left[row / 3].add(row % 3 * row_step));
                 for v in 0..VECTORS {
                     sums[row][v] = _mm512_fmadd_ps(value, columns[v], sums[row][v]);
                 }
             });
-            left = left.add(DEPTH_STEP);
-            right = right.add(2 * LANES);
+            left = left.map(
+                #[inline(always)]
+                |left| left.wrapping_add(tile.depth_step),
+            );
+            right = right.wrapping_add(tile.right_step);
+            if ROW_STEP == ANY {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                ahead = ahead.wrapping_add(LANES);
+            }
         }
     }
     let masks: [u16; VECTORS] = std::array::from_fn(

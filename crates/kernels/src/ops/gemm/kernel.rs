@@ -14,7 +14,6 @@ use crate::ops::profile::Profile;
 /// All profiles use the same, so that they agree to the bit. Partial sums of this length reduce the error of
 /// long sums (Blanchard, Higham and Mary, *A Class of Fast and Accurate Summation Algorithms*, 2020). Twice the
 /// length is hardly faster and exceeds the bound of twice PyTorch's error.
-/// faster and misses the bound of twice PyTorch's error.
 pub(super) const DEPTH: usize = 128;
 
 /// The row stride of a left block packed row by row. It is slightly more than [`DEPTH`], so that rows read
@@ -48,10 +47,13 @@ impl<T> Epilogue<'_, T> {
 /// multiply-add per step.
 pub(super) struct KernelCall<T> {
     pub depth: usize,
+    /// Element (row, k) at `row * row_step + k * depth_step`.
     pub left: *const T,
-    pub layout: PackLayout,
-    /// `right_columns` elements for each k.
+    pub row_step: usize,
+    pub depth_step: usize,
+    /// A panel: the columns of k start at `k * right_step`, and are whole vectors.
     pub right: *const T,
+    pub right_step: usize,
     pub rows: usize,
     pub columns: usize,
     /// The first column of the tile; row r starts `row_offsets[r]` further.
@@ -75,6 +77,8 @@ pub(super) struct Kernel<T> {
     pub columns: usize,
     /// The row slots of a left panel packed column by column.
     pub lanes: usize,
+    /// It reads the columns of a right panel in vectors of this length.
+    pub vector: usize,
     /// The rows of one task: packed together, then multiplied with each right panel in turn.
     pub block_rows: usize,
     /// # Safety

@@ -7,8 +7,14 @@ use super::kernel::{Epilogue, PackLayout, ROW_STRIDE};
 use super::output::{Output, RowOffsets};
 use super::product::Product;
 use super::source::{LeftSource, Packed, Right, RightSource, TileLayout};
+use crate::ops::buffer::copy_run;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
+
+/// Lines this many bytes apart share few sets of the first-level cache: those of a tile of rows, read together, and those
+/// of all k of a block, read again for each tile.
+const ROWS_COMPETE: usize = 4096;
+const DEPTH_COMPETES: usize = 512;
 
 /// A matrix in memory: element (r, c) at `r * row_stride + c * column_stride`.
 #[derive(Clone, Copy)]
@@ -22,6 +28,34 @@ impl<'a, T> Matrix<'a, T> {
     /// A row-major matrix.
     pub fn row_major(data: &'a [T], columns: usize) -> Self {
         Self { data, row_stride: columns, column_stride: 1 }
+    }
+
+    /// Whether kernels read it in place as a left operand as fast as when it is packed before, or faster.
+    pub(super) fn suits_left(&self) -> bool {
+        let bytes = |stride: usize| stride * size_of::<T>();
+        match (self.row_stride, self.column_stride) {
+            (stride, 1) => !bytes(stride).is_multiple_of(ROWS_COMPETE),
+            (1, stride) => !bytes(stride).is_multiple_of(DEPTH_COMPETES),
+            _ => false,
+        }
+    }
+
+    /// Whether kernels read `columns` of it in place as a right operand: in whole vectors, and as fast.
+    pub(super) fn suits_right(&self, vector: usize, columns: usize) -> bool {
+        let bytes = self.row_stride * size_of::<T>();
+        self.column_stride == 1 && columns.is_multiple_of(vector) && !bytes.is_multiple_of(DEPTH_COMPETES)
+    }
+
+    /// From the first of these rows and columns to the last.
+    ///
+    /// # Panics
+    /// The matrix ends before.
+    pub(super) fn from(&self, rows: &Range<usize>, columns: &Range<usize>) -> &'a [T] {
+        let at = |row: usize, column: usize| row * self.row_stride + column * self.column_stride;
+        match (rows.is_empty(), columns.is_empty()) {
+            (false, false) => &self.data[at(rows.start, columns.start)..=at(rows.end - 1, columns.end - 1)],
+            _ => &[],
+        }
     }
 
     /// The transposed view.
@@ -70,6 +104,10 @@ pub(super) fn gemm_on<T: Float>(
 
 // SAFETY: each row, or each k of a tile, is copied completely.
 unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
+    fn as_matrix(&self) -> Option<Matrix<'_, T>> {
+        Some(*self)
+    }
+
     fn layout(&self) -> PackLayout {
         if self.row_stride == 1 && self.column_stride != 1 { PackLayout::Columns } else { PackLayout::Rows }
     }
@@ -122,6 +160,10 @@ unsafe impl<T: Float> LeftSource<T> for Matrix<'_, T> {
 
 // SAFETY: each k of a panel is copied completely, and missing columns are zeroed before.
 unsafe impl<T: Float> RightSource<T> for Matrix<'_, T> {
+    fn as_matrix(&self) -> Option<Matrix<'_, T>> {
+        Some(*self)
+    }
+
     fn pack(
         &self,
         profile: Profile,
@@ -159,45 +201,4 @@ unsafe impl<T: Float> RightSource<T> for Matrix<'_, T> {
             },
         );
     }
-}
-
-/// Copies as many elements as `to` holds from the start of `from`, with vectors of the profile it is inlined
-/// into.
-///
-/// Runs are short, and a call of the system's `memcpy` costs as much as the copy. It copies two vectors per
-/// step, because the compiler would replace a loop of single ones by that call.
-#[inline(always)]
-pub(in crate::ops) fn copy_run<T: Copy>(to: &mut [MaybeUninit<T>], from: &[T]) {
-    let length = to.len();
-    let from = &from[..length];
-    let mut done = 0;
-    while done + 32 <= length {
-        copy_lanes::<T, 16>(to, from, done);
-        copy_lanes::<T, 16>(to, from, done + 16);
-        done += 32;
-    }
-    if done + 16 <= length {
-        copy_lanes::<T, 16>(to, from, done);
-        done += 16;
-    }
-    // Copies the rest with one more vector, which ends at the end.
-    match length {
-        _ if done == length => {}
-        16.. => copy_lanes::<T, 16>(to, from, length - 16),
-        8.. => {
-            copy_lanes::<T, 8>(to, from, 0);
-            copy_lanes::<T, 8>(to, from, length - 8);
-        }
-        4.. => {
-            copy_lanes::<T, 4>(to, from, 0);
-            copy_lanes::<T, 4>(to, from, length - 4);
-        }
-        _ => to.iter_mut().zip(from).for_each(|(to, &from)| *to = MaybeUninit::new(from)),
-    }
-}
-
-#[inline(always)]
-fn copy_lanes<T: Copy, const LANES: usize>(to: &mut [MaybeUninit<T>], from: &[T], at: usize) {
-    let from: &[T; LANES] = from[at..at + LANES].try_into().expect("a slice of this length");
-    to[at..at + LANES].write_copy_of_slice(from);
 }

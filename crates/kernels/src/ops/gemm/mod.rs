@@ -5,7 +5,8 @@
 //! A row's bits therefore depend on no other row, on no remainder and on no thread, and are the same on all
 //! profiles.
 //!
-//! Sources pack the operands ([`LeftSource`], [`RightSource`]), so that a convolution packs from the image.
+//! Sources pack the operands ([`LeftSource`], [`RightSource`]), so that a convolution packs from the image. An operand
+//! that is a matrix in memory is read where it is, unless its strides strain the cache.
 //! After packing, there is one blocking (`product`) and one register kernel per profile. Blocking after Goto and
 //! van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (2008). This module never depends on
 //! tensors.
@@ -26,7 +27,6 @@ mod source;
 mod tests;
 
 pub(in crate::ops) use kernel::{BLOCK_COLUMNS, Epilogue, PackLayout, ROW_STRIDE};
-pub(in crate::ops) use matrix::copy_run;
 pub use matrix::{Matrix, gemm};
 pub(in crate::ops) use output::{Output, RowOffsets, written};
 pub(in crate::ops) use prepared::{LeftRows, PanelShape, Panels};

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use crate::ops::buffer::poison;
 
@@ -24,6 +25,22 @@ impl RowOffsets {
                 start + row / (height * width) * image + pixel / width * y + pixel % width * x
             }
         }
+    }
+
+    /// The offsets of several rows. There are many, so nothing is divided for each.
+    pub(super) fn of_all(&self, rows: Range<usize>) -> Vec<usize> {
+        let Self::Grid { width, x, .. } = *self else {
+            return rows.map(|row| self.of(row)).collect();
+        };
+        let mut offsets = Vec::with_capacity(rows.len());
+        let mut row = rows.start;
+        while row < rows.end {
+            // The rest of one line of the grid.
+            let (first, count) = (self.of(row), (width - row % width).min(rows.end - row));
+            offsets.extend((0..count).map(|pixel| first + pixel * x));
+            row += count;
+        }
+        offsets
     }
 
     /// Whether no two rows of this length overlap: threads write them concurrently.
@@ -106,6 +123,17 @@ pub(in crate::ops) unsafe fn written<T>(length: usize, fill: impl FnOnce(&mut [M
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_rows_are_where_each_is() {
+        let grid = RowOffsets::Grid { start: 5, height: 3, width: 4, image: 100, y: 30, x: 7 };
+        for offsets in [grid, RowOffsets::Even { start: 3, stride: 9 }] {
+            for rows in [0..0, 0..1, 0..24, 2..3, 3..5, 7..19, 11..13] {
+                let each: Vec<usize> = rows.clone().map(|row| offsets.of(row)).collect();
+                assert_eq!(offsets.of_all(rows), each);
+            }
+        }
+    }
 
     #[test]
     fn rows_that_share_a_number_are_seen() {

@@ -1,6 +1,6 @@
 //! The portable Rust kernel: for f64, and for machines without a specialised kernel.
 
-use super::kernel::{Kernel, KernelCall, PackLayout, ROW_STRIDE};
+use super::kernel::{Kernel, KernelCall};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 use crate::ops::vector::Single;
@@ -14,7 +14,7 @@ pub(super) fn kernel<T: Float>(profile: Profile) -> Kernel<T> {
         Profile::X86V3 => run_x86_v3::<T>,
         Profile::Scalar => run_scalar::<T>,
     };
-    Kernel { rows: ROWS, columns: COLUMNS, lanes: ROWS, block_rows: 24 * ROWS, run }
+    Kernel { rows: ROWS, columns: COLUMNS, lanes: ROWS, vector: COLUMNS, block_rows: 24 * ROWS, run }
 }
 
 unsafe fn run_x86_v4<T: Float>(tile: &KernelCall<T>) {
@@ -40,18 +40,14 @@ unsafe fn run_scalar<T: Float>(tile: &KernelCall<T>) {
 
 #[inline(always)]
 unsafe fn run<T: Float>(tile: &KernelCall<T>) {
-    let (row_step, depth_step) = match tile.layout {
-        PackLayout::Rows => (ROW_STRIDE, 1),
-        PackLayout::Columns => (1, ROWS),
-    };
     let mut sums = [[T::ZERO; COLUMNS]; ROWS];
     for k in 0..tile.depth {
         // SAFETY: a right panel has `COLUMNS` elements for each k; rows beyond the tile repeat its last, and
         // their results are not stored.
         unsafe {
-            let right = &*tile.right.add(k * COLUMNS).cast::<[T; COLUMNS]>();
+            let right = &*tile.right.add(k * tile.right_step).cast::<[T; COLUMNS]>();
             for (row, sums) in sums.iter_mut().enumerate() {
-                let left = *tile.left.add(row.min(tile.rows - 1) * row_step + k * depth_step);
+                let left = *tile.left.add(row.min(tile.rows - 1) * tile.row_step + k * tile.depth_step);
                 for (sum, right) in sums.iter_mut().zip(right) {
                     *sum = left.fused_multiply_add(*right, *sum);
                 }

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::kernel::{DEPTH, Kernel, KernelCall, PackLayout, ROW_STRIDE, depth_blocks};
+use super::kernel::{DEPTH, Kernel, KernelCall, ROW_STRIDE, depth_blocks};
 use super::source::Packed;
 use crate::ops::Activation;
 use crate::ops::float::Float;
@@ -61,8 +61,10 @@ impl LeftRows {
                     let tile = KernelCall {
                         depth: block.len(),
                         left: left[start + row * ROW_STRIDE..].as_ptr().cast(),
-                        layout: PackLayout::Rows,
+                        row_step: ROW_STRIDE,
+                        depth_step: 1,
                         right: panel.as_ptr().cast(),
+                        right_step: kernel.columns,
                         rows: height.min(self.rows - row),
                         columns: kernel.columns.min(columns - first),
                         output: output[row * columns + first..].as_mut_ptr().cast(),
@@ -155,8 +157,10 @@ impl Panels {
             let tile = KernelCall {
                 depth,
                 left: left[start + index * step..][..depth * self.left.width].as_ptr(),
-                layout: PackLayout::Columns,
+                row_step: 1,
+                depth_step: self.left.width,
                 right: right.as_ptr(),
+                right_step: self.right.width,
                 rows: rows.len(),
                 columns: self.right.channels(panel).len(),
                 output: output[rows.start * self.right.width..].as_mut_ptr(),

@@ -9,6 +9,7 @@ use super::buffer::with_workspace;
 use super::kernel::{
     BLOCK_COLUMNS, DEPTH, Epilogue, Kernel, KernelCall, PackLayout, ROW_STRIDE, depth_blocks,
 };
+use super::matrix::Matrix;
 use super::output::Output;
 use super::source::{LeftSource, Right, TileLayout};
 use crate::ops::Activation;
@@ -76,36 +77,58 @@ impl<T: Float> Product<'_, T> {
     /// Computes one block of the output, over the whole depth.
     fn block(&self, kernel: &Kernel<T>, rows: Range<usize>, columns: Range<usize>, output: &Output<'_, T>) {
         let (count, height) = kernel.tiles(rows.len());
-        let left_length = (count * kernel.lanes * DEPTH).max(rows.len() * ROW_STRIDE);
-        let right_length = match self.right {
-            Right::Packed(_) => 0,
-            Right::Source(_) => columns.len().next_multiple_of(kernel.columns) * DEPTH,
+        let left_in_place = self.left.as_matrix().filter(Matrix::suits_left);
+        let right_in_place = match self.right {
+            Right::Packed(_) => None,
+            Right::Source(right) => {
+                right.as_matrix().filter(|right| right.suits_right(kernel.vector, columns.len()))
+            }
         };
-        let offsets: Vec<usize> = rows.clone().map(|row| output.rows.of(row)).collect();
+        let left_length = match left_in_place {
+            Some(_) => 0,
+            None => (count * kernel.lanes * DEPTH).max(rows.len() * ROW_STRIDE),
+        };
+        let right_length = match (&self.right, right_in_place) {
+            (Right::Source(_), None) => columns.len().next_multiple_of(kernel.columns) * DEPTH,
+            _ => 0,
+        };
+        let offsets = output.rows.of_all(rows.clone());
         with_workspace(
             left_length,
             right_length,
             |left: &mut [MaybeUninit<T>], right: &mut [MaybeUninit<T>]| {
                 for depth in depth_blocks(self.depth) {
-                    let stride = match self.left.layout() {
-                        PackLayout::Rows => height * ROW_STRIDE,
-                        PackLayout::Columns => depth.len() * kernel.lanes,
-                    };
-                    let tiles = TileLayout { height, lanes: kernel.lanes, stride };
-                    // An empty sum has nothing to pack.
-                    if !depth.is_empty() {
-                        self.left.pack(self.profile, rows.clone(), depth.clone(), tiles, left);
-                        if let Right::Source(source) = self.right {
-                            source.pack(self.profile, depth.clone(), columns.clone(), kernel.columns, right);
+                    // An empty sum has nothing to read.
+                    let tiles = match left_in_place {
+                        _ if depth.is_empty() => Operand::EMPTY,
+                        Some(matrix) => Operand::in_place(&matrix, &rows, &depth, height),
+                        None => {
+                            let stride = match self.left.layout() {
+                                PackLayout::Rows => height * ROW_STRIDE,
+                                PackLayout::Columns => depth.len() * kernel.lanes,
+                            };
+                            let tiles = TileLayout { height, lanes: kernel.lanes, stride };
+                            self.left.pack(self.profile, rows.clone(), depth.clone(), tiles, left);
+                            Operand::packed(self.left.layout(), left, tiles, count)
                         }
+                    };
+                    if let (Right::Source(source), None, false) =
+                        (&self.right, right_in_place, depth.is_empty())
+                    {
+                        source.pack(self.profile, depth.clone(), columns.clone(), kernel.columns, right);
                     }
                     for first in columns.clone().step_by(kernel.columns) {
-                        let panel = match self.right {
-                            Right::Packed(packed) => packed.panel(depth.clone(), first),
-                            Right::Source(_) => &right[(first - columns.start) * depth.len()..],
+                        let columns_here = first..columns.end.min(first + kernel.columns);
+                        let panel = match (&self.right, right_in_place) {
+                            (Right::Packed(packed), _) => {
+                                Panel::packed(packed.panel(depth.clone(), first), kernel, &depth)
+                            }
+                            (_, Some(matrix)) => Panel::in_place(&matrix, &depth, &columns_here),
+                            _ => {
+                                Panel::packed(&right[(first - columns.start) * depth.len()..], kernel, &depth)
+                            }
                         };
-                        let columns = first..columns.end.min(first + kernel.columns);
-                        self.panel(kernel, left, tiles, panel, &depth, &offsets, columns, output);
+                        self.panel(kernel, tiles, panel, &depth, &offsets, height, columns_here, output);
                     }
                 }
             },
@@ -117,17 +140,16 @@ impl<T: Float> Product<'_, T> {
     fn panel(
         &self,
         kernel: &Kernel<T>,
-        left: &[MaybeUninit<T>],
-        tiles: TileLayout,
-        right: &[MaybeUninit<T>],
+        left: Operand<T>,
+        right: Panel<T>,
         depth: &Range<usize>,
         offsets: &[usize],
+        height: usize,
         columns: Range<usize>,
         output: &Output<'_, T>,
     ) {
         let last = depth.end == self.depth;
-        let right = &right[..depth.len() * kernel.columns];
-        for (tile, offsets) in offsets.chunks(tiles.height).enumerate() {
+        for (tile, offsets) in offsets.chunks(height).enumerate() {
             for &offset in offsets {
                 output.pointer(offset + columns.start, columns.len());
             }
@@ -137,9 +159,11 @@ impl<T: Float> Product<'_, T> {
             };
             let call = KernelCall {
                 depth: depth.len(),
-                left: left[tile * tiles.stride..].as_ptr().cast(),
-                layout: self.left.layout(),
-                right: right.as_ptr().cast(),
+                left: left.start.wrapping_add(tile * left.tile_step),
+                row_step: left.row_step,
+                depth_step: left.depth_step,
+                right: right.start,
+                right_step: right.step,
                 rows: offsets.len(),
                 columns: columns.len(),
                 output: output.pointer(columns.start, 0),
@@ -150,9 +174,58 @@ impl<T: Float> Product<'_, T> {
                 activation: if last { self.epilogue.activation } else { Activation::None },
             };
             // SAFETY: the left source wrote the tile's rows and the right one a full panel for each k, as their
-            // contracts say; output (and the residual of the same length) contain each row's last column,
-            // checked above; the machine supports the kernel.
+            // contracts say, or they are matrices whose last element was checked; output (and the residual of the
+            // same length) contain each row's last column, checked above; the machine supports the kernel.
             unsafe { (kernel.run)(&call) };
         }
+    }
+}
+
+/// The rows of a left block, as kernels read them.
+#[derive(Clone, Copy)]
+struct Operand<T> {
+    start: *const T,
+    row_step: usize,
+    depth_step: usize,
+    tile_step: usize,
+}
+
+impl<T: Float> Operand<T> {
+    const EMPTY: Self = Self { start: std::ptr::null(), row_step: 1, depth_step: 1, tile_step: 0 };
+
+    fn packed(layout: PackLayout, block: &[MaybeUninit<T>], tiles: TileLayout, count: usize) -> Self {
+        assert!(count.saturating_sub(1) * tiles.stride <= block.len(), "every tile begins within the block");
+        let (row_step, depth_step) = match layout {
+            PackLayout::Rows => (ROW_STRIDE, 1),
+            PackLayout::Columns => (1, tiles.lanes),
+        };
+        Self { start: block.as_ptr().cast(), row_step, depth_step, tile_step: tiles.stride }
+    }
+
+    /// # Panics
+    /// The matrix ends before the last row and k.
+    fn in_place(matrix: &Matrix<'_, T>, rows: &Range<usize>, depth: &Range<usize>, height: usize) -> Self {
+        let (row_step, depth_step) = (matrix.row_stride, matrix.column_stride);
+        let part = matrix.from(rows, depth);
+        Self { start: part.as_ptr(), row_step, depth_step, tile_step: height * row_step }
+    }
+}
+
+/// The columns of a right panel, as kernels read them.
+#[derive(Clone, Copy)]
+struct Panel<T> {
+    start: *const T,
+    step: usize,
+}
+
+impl<T: Float> Panel<T> {
+    fn packed(panel: &[MaybeUninit<T>], kernel: &Kernel<T>, depth: &Range<usize>) -> Self {
+        Self { start: panel[..depth.len() * kernel.columns].as_ptr().cast(), step: kernel.columns }
+    }
+
+    /// # Panics
+    /// The matrix ends before the last k and column.
+    fn in_place(matrix: &Matrix<'_, T>, depth: &Range<usize>, columns: &Range<usize>) -> Self {
+        Self { start: matrix.from(depth, columns).as_ptr(), step: matrix.row_stride }
     }
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::kernel::{Kernel, PackLayout, depth_blocks};
+use super::matrix::Matrix;
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -26,6 +27,11 @@ pub(in crate::ops) struct TileLayout {
 /// # Safety
 /// [`LeftSource::pack`] must write everything that it documents: kernels read it.
 pub(in crate::ops) unsafe trait LeftSource<T>: Sync {
+    /// The operand as a matrix in memory, if it is one: kernels may then read it in place.
+    fn as_matrix(&self) -> Option<Matrix<'_, T>> {
+        None
+    }
+
     fn layout(&self) -> PackLayout;
 
     /// Writes `rows` × `depth` in [`Self::layout`] to `block`, tile by tile. Gaps need not be written.
@@ -44,6 +50,11 @@ pub(in crate::ops) unsafe trait LeftSource<T>: Sync {
 /// # Safety
 /// [`RightSource::pack`] must write everything that it documents: kernels read it.
 pub(in crate::ops) unsafe trait RightSource<T>: Sync {
+    /// The operand as a matrix in memory, if it is one: kernels may then read it in place.
+    fn as_matrix(&self) -> Option<Matrix<'_, T>> {
+        None
+    }
+
     /// Writes `depth` × `columns` to `block`, panel by panel of `width` columns, in order of k. Missing columns
     /// of the last panel are zeros.
     fn pack(

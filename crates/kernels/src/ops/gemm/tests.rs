@@ -1,9 +1,11 @@
 //! Every profile against an f64 product and, to the bit, against each other; rows against the same rows
 //! elsewhere.
 
-use super::kernel::{Kernel, depth_blocks};
+use super::kernel::{Epilogue, Kernel, depth_blocks};
 use super::matrix::{Matrix, gemm_on};
-use super::source::Packed;
+use super::output::{Output, RowOffsets};
+use super::product::Product;
+use super::source::{Packed, Right};
 use crate::ops::float::Float;
 use crate::ops::profile::Profile;
 
@@ -18,7 +20,7 @@ fn numbers<T: Float>(seed: u64, count: usize) -> Vec<T> {
     .collect()
 }
 
-const SHAPES: [[usize; 3]; 14] = [
+const SHAPES: [[usize; 3]; 16] = [
     [1, 1, 1],
     [1, 1000, 300],
     [14, 32, 16],
@@ -29,6 +31,9 @@ const SHAPES: [[usize; 3]; 14] = [
     [113, 70, 40],
     [225, 257, 3],
     [3, 300, 1031],
+    // Strides with which operands are packed, and not read in place.
+    [5, 40, 1024],
+    [128, 20, 140],
     [6, 8, 31],
     [7, 9, 0],
     [0, 5, 7],
@@ -101,6 +106,25 @@ fn layout_in_memory_does_not_change_a_bit() {
             let a = Matrix { data: &a, row_stride: 2, column_stride: 6 * m };
             let b = Matrix { data: &b, row_stride: 2, column_stride: 6 * k };
             assert!(product(profile, [m, n, k], a, b, 0.0) == expected, "{profile}, {m}×{n}×{k}, strided");
+        }
+    }
+}
+
+#[test]
+fn a_right_operand_has_the_same_bits_packed_before_or_on_demand_or_in_place() {
+    for [m, n, k] in SHAPES {
+        let (a, b) = (numbers::<f32>(1, m * k), numbers::<f32>(2, k * (n + 5)));
+        let a = Matrix::row_major(&a, k);
+        // Rows that are longer than the columns that are used.
+        for row_stride in [n, n + 5] {
+            let b = Matrix { data: &b, row_stride, column_stride: 1 };
+            for profile in Profile::supported() {
+                let mut c = vec![0.0; m * n];
+                let (left, right) = (&a, Right::Source(&b));
+                Product { profile, rows: m, columns: n, depth: k, left, right, epilogue: Epilogue::NONE }
+                    .compute(Output::existing(&mut c, RowOffsets::Even { start: 0, stride: n }, false));
+                assert!(c == product(profile, [m, n, k], a, b, 0.0), "{profile}, {m}×{n}×{k}");
+            }
         }
     }
 }
