@@ -14,12 +14,13 @@ use super::{Console, RunsOptions};
 #[command(after_help = "Examples:
   defrost export turtles --out turtles.onnx
   defrost export streets --stage all@last --out streets.onnx
+  defrost export turtles --format torch --out turtles-torch
   defrost export turtles --format timm --out turtles-timm
   defrost export turtles --format peft --out turtles-adapter")]
 pub struct Args {
     /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
     run: String,
-    /// The file to write, such as `turtles.onnx`; for timm and PEFT, a folder
+    /// The file to write, such as `turtles.onnx`; for other formats, a folder
     #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
     /// The format
@@ -37,6 +38,8 @@ enum Format {
     /// An ONNX file for onnxruntime and others: `--out NAME.onnx`
     #[default]
     Onnx,
+    /// A folder with `model.pth`, a state dict for `torch.load`, and `preprocessing.json`
+    Torch,
     /// A folder with `config.json` and `model.safetensors` for `timm.create_model("local-dir:DIR", pretrained=True)`
     Timm,
     /// A folder with `adapter_config.json` and `adapter_model.safetensors` for `peft.PeftModel.from_pretrained`: the adapters
@@ -45,21 +48,34 @@ enum Format {
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
-    let is_onnx = args.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
-    if matches!(args.format, Format::Onnx) != is_onnx {
+    let has = |names: &[&str]| {
+        let extension = args.out.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| names.iter().any(|name| name.eq_ignore_ascii_case(extension)))
+    };
+    let fits = match args.format {
+        Format::Onnx => has(&["onnx"]),
+        // The name of a file for a folder is a misunderstanding.
+        _ => !has(&["onnx", "pth", "pt", "safetensors"]),
+    };
+    if !fits {
         let error = Error::usage(format!("`{}` does not fit the format", args.out.display()));
         return Err(
-            error.hint("write `--out NAME.onnx`, `--format timm --out DIR` or `--format peft --out DIR`")
+            error.hint("write `--out NAME.onnx`, or `--out DIR` with `--format torch`, `timm` or `peft`")
         );
     }
     let run = args.runs.resolve(&args.run, console)?;
     let cpu = device::choose("cpu")?;
-    let predictor = Predictor::open(&run, args.stage.as_deref(), PredictorUse::Classes, cpu)?;
+    let wanted = match args.format {
+        Format::Onnx | Format::Torch => PredictorUse::Network,
+        Format::Timm | Format::Peft => PredictorUse::Classes,
+    };
+    let predictor = Predictor::open(&run, args.stage.as_deref(), wanted, cpu)?;
     let files = match args.format {
         Format::Onnx => {
             store::write_output(&args.out, &predictor.onnx()?)?;
             vec![args.out.clone()]
         }
+        Format::Torch => predictor.save_for_torch(&args.out)?,
         Format::Timm => predictor.save_for_timm(&args.out)?,
         Format::Peft => predictor.save_for_peft(&args.out)?,
     };

@@ -17,7 +17,7 @@ use self::published::Published;
 use self::weights::GivenWeights;
 use self::written::{Line, quoted, relative};
 use defrost::model::Model;
-use defrost::pipeline::{self, Arch};
+use defrost::pipeline::{self, Arch, Variant};
 use defrost::{Error, Result, regular_file, store};
 use serde_json::json;
 
@@ -186,6 +186,7 @@ fn fill(args: &Args, weights: Option<&GivenWeights>) -> Result<String> {
         Some(given) => given.setting(&args.dir)?,
         None => format!("weights/{}.safetensors", arch.name()),
     };
+    let variant = weights.map_or_else(Variant::default, |given| given.variant(arch, &published));
     let monitor = if images.has_several_labels { LABELS } else { CLASSES };
     let stages = stages.replace("BATCH_NORM\n", if has_batch_norm { BATCH_NORM } else { "" });
     let template = TEMPLATE.replace("STAGES", stages.trim_end()).replace("MONITOR", monitor);
@@ -193,7 +194,7 @@ fn fill(args: &Args, weights: Option<&GivenWeights>) -> Result<String> {
         &template,
         &[
             ("DATA", &written::text(&lines, 0)),
-            ("ARCH", &arch_line(&choice)),
+            ("ARCH", &arch_lines(&choice, variant)),
             ("\"NAME\"", &quoted(&name(&args.dir))),
             ("\"FILE\"", &quoted(&file)),
             ("\"EVALUATED\"", &quoted(images.evaluated)),
@@ -218,9 +219,14 @@ fn refuse_options_of_tables(args: &Args, table: Option<&Path>) -> Result<()> {
     }
 }
 
-/// `arch = "resnet50"`, with the reason.
-fn arch_line<T>(choice: &weights::Choice<T>) -> String {
-    written::text(&[Line::new("arch", &choice.arch.name().into(), &*choice.why)], 0)
+/// `arch = "resnet50"`, with the reason, and the variant if it is another than the default.
+fn arch_lines<T>(choice: &weights::Choice<T>, variant: Variant) -> String {
+    let mut lines = vec![Line::new("arch", &choice.arch.name().into(), &*choice.why)];
+    if !variant.is_default() {
+        let why = "padding and eps of the weights' network";
+        lines.push(Line::new("variant", &variant.name().into(), why));
+    }
+    written::text(&lines, 0)
 }
 
 /// The starter pipeline for images with boxes.
@@ -248,7 +254,7 @@ fn fill_detection(args: &Args, weights: Option<&GivenWeights>, data: &BoxedData)
         &[
             ("RESTORE\n", choice.fit.unwrap_or_default()),
             ("DATA", &data.lines),
-            ("ARCH", &arch_line(&choice)),
+            ("ARCH", &arch_lines(&choice, Variant::default())),
             ("\"NAME\"", &quoted(&name(&args.dir))),
             ("\"FILE\"", &quoted(&file)),
             ("\"EVALUATED\"", &quoted(data.evaluated)),

@@ -96,8 +96,10 @@ fn list(arch: Option<&str>, console: &Console) -> Result<ExitCode> {
 }
 
 fn line(entry: &Entry, wide: usize) -> String {
-    let KnownWeights { file, megabytes, input_size, resize, interpolation, mean, top1, licence, .. } =
-        entry.known;
+    let KnownWeights {
+        file, variant, megabytes, input_size, resize, interpolation, mean, top1, licence, ..
+    } = entry.known;
+    let variant = variant.as_ref().map_or(String::new(), |name| format!("  variant = \"{name}\""));
     let mark = if entry.fetched.is_some() { "*" } else { " " };
     let mean = match mean[..] {
         [0.485, 0.456, 0.406] => "imagenet".to_owned(),
@@ -108,7 +110,7 @@ fn line(entry: &Entry, wide: usize) -> String {
     // The address of a licence is long; its host says whose it is.
     let licence = licence.strip_prefix("https://").unwrap_or(licence);
     format!(
-        "{mark} {file:wide$}  {megabytes:>6.1} MB  {input_size:>3}/{resize:<3}  {interpolation:8}  {mean:11}  {top1:>6}  {licence}"
+        "{mark} {file:wide$}  {megabytes:>6.1} MB  {input_size:>3}/{resize:<3}  {interpolation:8}  {mean:11}  {top1:>6}  {licence}{variant}"
     )
 }
 

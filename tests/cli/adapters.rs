@@ -1,6 +1,7 @@
 //! Low-rank adapters from training to export: what changes, what stays, and who reads what.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -213,6 +214,71 @@ fn adapters_are_exported_for_peft() {
         project.defrost(&["export", "colours", "--stage", "further", "--format", "peft", "--out", "other"]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.status.code() == Some(2) && said.contains("has no adapters"), "{said}");
+}
+
+/// What a stage of adapters leaves is merged into the weights that it started from, from its own file and from PEFT's.
+#[test]
+fn files_of_adapters_are_merged_into_their_base() {
+    let project = project();
+    let adapted = project.run(&["--until", "adapted"]);
+    fs::copy(
+        adapted.directory.join("stages/adapted/adapter.safetensors"),
+        project.path().join("adapter.safetensors"),
+    )
+    .unwrap();
+    stdout(&project, &["export", "colours", "--stage", "adapted@best", "--format", "peft", "--out", "peft"]);
+    let text = project.text();
+    let base = &text[..text.find("[stage.further]").unwrap()];
+    let stage = |name: &str, adapter: &str| {
+        format!("[stage.{name}]\nkind = \"load_weights\"\nfrom = \"start\"\nadapter_file = \"{adapter}\"\n\n")
+    };
+    let more = [
+        "[stage.merged]\nkind = \"load_weights\"\nfrom = \"adapted@best\"\n\n",
+        &stage("own", "adapter.safetensors"),
+        &stage("peft", "peft/adapter_model.safetensors"),
+    ];
+    project.write(&format!("{base}{}", more.concat()));
+    let run = project.run(&[]);
+    let merged = of_run(&run, "merged/model.safetensors");
+    assert!(merged == of_run(&run, "own/model.safetensors"), "the same bits");
+    assert!(merged == of_run(&run, "peft/model.safetensors"), "under timm's names too");
+    // Another adapter is another result; what it is called is not.
+    fs::rename(project.path().join("adapter.safetensors"), project.path().join("renamed.safetensors"))
+        .unwrap();
+    project.edit("\"adapter.safetensors\"", "\"renamed.safetensors\"");
+    assert_eq!(project.misses(&[]), [""; 0]);
+    let config = project.path().join("peft/adapter_config.json");
+    let settings = fs::read_to_string(&config).unwrap();
+    fs::write(&config, settings.replace("\"lora_alpha\": 4.0", "\"lora_alpha\": 2.0")).unwrap();
+    assert_eq!(project.misses(&[]), ["peft"]);
+
+    let refused = |old: &str, new: &str| {
+        let text = project.text();
+        project.edit(old, new);
+        let output = project.defrost(&["validate", "colours.toml"]);
+        project.write(&text);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let whole = adapted.directory.join("stages/start/model.safetensors");
+    let said = refused("\"renamed.safetensors\"", &format!("\"{}\"", whole.display()));
+    assert!(said.contains("it does not say which rank and alpha"), "{said}");
+    let said = refused("\"renamed.safetensors\"", "\"nowhere.safetensors\"");
+    assert!(said.contains("no such file: `nowhere.safetensors`"), "{said}");
+    let said = refused("split      =", "classes    = [\"red\", \"green\", \"blue\"]\nsplit      =");
+    assert!(said.contains("its head predicts `blue`, `green`, `red`"), "{said}");
+    fs::write(&config, settings.replace("\"r\": 2", "\"r\": 3")).unwrap();
+    let said = refused("colours\"", "colours\"\n");
+    assert!(said.contains("an adapter of rank 3"), "{said}");
+    fs::write(&config, settings.replace("\"LORA\"", "\"IA3\"")).unwrap();
+    let said = refused("colours\"", "colours\"\n");
+    assert!(said.contains("sets `peft_type` to something that is not read"), "{said}");
+    fs::write(&config, &settings).unwrap();
+    let said = refused("arch = \"vit_s_16\"", "arch = \"vit_b_16\"");
+    assert!(
+        said.contains("are for `vit_s_16`, not for `vit_b_16`") || said.contains("adapter of rank"),
+        "{said}"
+    );
 }
 
 #[test]

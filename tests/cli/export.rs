@@ -1,7 +1,8 @@
 //! `defrost export`: the structure of ONNX files. `tests/interop` computes with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::metric_learning;
 use crate::project::{Project, document};
 
 /// A field of a message: its number, and its number or bytes.
@@ -122,6 +123,12 @@ fn what_cannot_be_exported_says_why() {
     assert!(refused(&["--out", "model.pt"]).contains("write `--out NAME.onnx`"));
     assert!(refused(&["--format", "timm", "--out", "photos"]).contains("is not of an earlier export"));
     assert!(refused(&["--format", "timm", "--out", "model.onnx"]).contains("does not fit the format"));
+    assert!(
+        refused(&["--format", "torch", "--out", "model.pth"])
+            .contains("or `--out DIR` with `--format torch`")
+    );
+    assert!(refused(&["--format", "torch", "--out", "photos"]).contains("is not of an earlier export"));
+    assert!(refused(&["--format", "torch", "--out", "new", "--stage", "start"]).contains("was not trained"));
     assert!(refused(&["--out", "model.onnx", "--stage", "test"]).contains("is not a train stage"));
     assert!(!project.path().join("model.onnx").exists());
 }
@@ -154,4 +161,63 @@ fn timm_gets_its_names_and_its_preprocessing() {
     std::fs::write(project.path().join("for-timm/.unfinished-1"), "").unwrap();
     let output = project.defrost(&["export", "colours", "--format", "timm", "--out", "for-timm"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn pytorch_gets_a_state_dict_that_loads_back_to_the_same_bits() {
+    let project = Project::finished();
+    let export = |out: &str| {
+        let output = project.defrost(&["export", "colours", "--format", "torch", "--out", out]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(project.path().join(out).join("model.pth")).unwrap()
+    };
+    let weights = export("torch");
+    assert!(weights == export("torch") && weights == export("again"));
+    let settings = std::fs::read(project.path().join("torch/preprocessing.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_slice(&settings).unwrap();
+    assert_eq!(settings["classes"], serde_json::json!(["blue", "green", "red"]));
+    assert_eq!((&settings["image_size"], &settings["resize"]), (&32.into(), &32.into()));
+    assert_eq!(settings["mean"][0], 0.485);
+    // It is read as any other file of weights, and the model is the same.
+    let run = project.run(&[]);
+    let trained = run.metrics("test");
+    let read = "[stage.read]\nkind = \"load_weights\"\nfile = \"torch/model.pth\"\n\n\
+                [stage.test_read]\nkind = \"evaluate\"\nfrom = \"read\"\n";
+    project.write(&format!("{}\n{read}", project.text()));
+    let run = project.run(&[]);
+    assert_eq!(run.metrics("test_read"), trained);
+    let tensors = |file: &str| {
+        let path = run.directory.join("stages").join(file);
+        let tensors = candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap();
+        let bits = |tensor: candle_core::Tensor| {
+            let values = tensor.flatten_all().unwrap().to_dtype(candle_core::DType::F32).unwrap();
+            values.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        tensors.into_iter().map(|(name, tensor)| (name, bits(tensor))).collect::<BTreeMap<_, _>>()
+    };
+    assert!(tensors("read/model.safetensors") == tensors("finetune/best.safetensors"));
+}
+
+#[test]
+fn compared_embeddings_are_the_only_output() {
+    let project = metric_learning::project(metric_learning::TRIPLET);
+    project.run(&["--until", "finetune"]);
+    let output = project.defrost(&["export", "colours", "--out", "colours.onnx"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = std::fs::read(project.path().join("colours.onnx")).unwrap();
+    let graph = messages(&file, 7)[0];
+    let outputs: Vec<String> = messages(graph, 12).into_iter().flat_map(|output| texts(output, 1)).collect();
+    assert_eq!(outputs, ["embedding"]);
+    // No node computes what nobody reads.
+    let made = |node: &[u8]| texts(node, 2);
+    let read: BTreeSet<String> = messages(graph, 1).into_iter().flat_map(|node| texts(node, 1)).collect();
+    let idle = messages(graph, 1)
+        .into_iter()
+        .flat_map(made)
+        .find(|name| !read.contains(name) && name != "embedding");
+    assert_eq!(idle, None);
+    let torch = project.defrost(&["export", "colours", "--format", "torch", "--out", "torch"]);
+    assert!(torch.status.success(), "{}", String::from_utf8_lossy(&torch.stderr));
+    let refused = project.defrost(&["export", "colours", "--format", "timm", "--out", "timm"]);
+    assert_eq!(refused.status.code(), Some(2));
 }

@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use crate::project::{Project, document, killed_runs_end_in};
 
-const TRIPLET: &str = "{ kind = \"triplet\", margin = 0.3 }";
+pub const TRIPLET: &str = "{ kind = \"triplet\", margin = 0.3 }";
 const SUPCON: &str = "{ kind = \"supcon\" }";
 
 /// Embeddings of three colours, compared on the test images.
-fn project(loss: &str) -> Project {
+pub fn project(loss: &str) -> Project {
     let project = Project::new();
     let text = project.text();
     let (head, _) = text.split_once("[stage.frozen]").unwrap();

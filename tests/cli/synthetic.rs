@@ -101,7 +101,14 @@ impl Runs {
         run.begin(&record, b"name = \"turtles\"\n", &turtles.resolved()).expect("the folder is writable");
         let names = record.stages.iter().map(|stage| stage.name.clone()).collect();
         let (name, run_dir, tasks) = ("turtles".into(), "here".into(), Default::default());
-        recorder.event(&Event::RunStarted { name, run_dir, stages: names, tasks, images: BTreeMap::new() });
+        recorder.event(&Event::RunStarted {
+            name,
+            run_dir,
+            stages: names,
+            tasks,
+            images: BTreeMap::new(),
+            outside: BTreeMap::new(),
+        });
         for (done, stage) in record.stages.iter().enumerate() {
             let (name, kind) = (stage.name.clone(), stage.kind.clone());
             recorder.event(&Event::StageStarted {

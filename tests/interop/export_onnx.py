@@ -104,6 +104,31 @@ def classifier(tool, arch, head, number):
     return apart <= factor * PROBABILITY and embeddings <= factor * EMBEDDING
 
 
+def compared(tool):
+    """A model whose embeddings are compared."""
+    side, folder = 64, tool.work / "compared"
+    files = photos(folder / "photos", side)
+    pipeline = folder / "compared.toml"
+    data = f'format = "image_folder"\nroot = "photos"\nresize = {side}\nsplit = {{ validation = 0.3 }}'
+    head = '{ kind = "embedding", dimension = 8, classifier = false }'
+    more = 'loss = { kind = "triplet" }\nsampler = { kind = "p_k", classes = 2, images = 2 }'
+    text = PIPELINE.format(name="compared", data=data, side=side, arch="resnet18", head=head, more=more)
+    pipeline.write_text(text.replace("batch_size = 3", "batch_size = 4"))
+    tool("run", pipeline)
+    path = pipeline.with_suffix(".onnx")
+    tool("export", pipeline, "--out", path)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    pixels = [np.asarray(Image.open(file).convert("RGB"), np.float32).transpose(2, 0, 1) / 255 for file in files]
+    assert [output.name for output in session.get_outputs()] == ["embedding"]
+    theirs = session.run(None, {"image": np.stack(pixels)})[0]
+    embedded = json.loads(tool("embed", pipeline, "--json", "--device", "cpu", *files))["embeddings"]
+    ours = np.array([image["embedding"] for image in embedded])
+    apart = np.abs(theirs - ours).max() / np.abs(ours).max()
+    print(f"{'resnet18':20} {head:42} embeddings apart by {apart:.1e} of the largest")
+    return apart <= EMBEDDING
+
+
 def detector(tool):
     side, folder = 96, tool.work / "detector"
     files = photos(folder / "images", side)
@@ -133,7 +158,7 @@ def main():
         tool = Tool(sys.argv[1], pathlib.Path(work))
         cases = [(arch, '{ kind = "linear" }') for arch in LINEAR] + HEADS
         right = [classifier(tool, arch, head, number) for number, (arch, head) in enumerate(cases)]
-        right.append(detector(tool))
+        right += [detector(tool), compared(tool)]
     if not all(right):
         raise SystemExit("onnxruntime computes something else")
     print(f"{len(right)} passed, 0 failed")

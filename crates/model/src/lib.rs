@@ -6,7 +6,7 @@ pub mod weights;
 
 #[cfg(test)]
 use defrost_base::Result;
-use defrost_base::{code_path, digest, error, random, sanitize};
+use defrost_base::{code_path, digest, error, random, regular_file, sanitize};
 #[cfg(feature = "cuda")]
 use defrost_kernels::cuda;
 use defrost_kernels::{autograd, device, ops};

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use defrost::hub::{KnownWeights, known_weights};
 use defrost::model::Model;
-use defrost::pipeline::{self, Arch, RemoteWeights};
-use defrost::weights::{LoadRules, WeightsFile, origins};
+use defrost::pipeline::{self, Arch, RemoteWeights, Variant};
+use defrost::weights::{Dialect, LoadRules, WeightsFile, origins, timm_network, timm_network_named};
 use defrost::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Args;
 use super::published::Published;
@@ -48,6 +48,31 @@ impl GivenWeights {
         match self.is_name {
             true => Ok(self.given.display().to_string()),
             false => super::relative(dir, &self.given),
+        }
+    }
+
+    /// The variant of the architecture that they are of, by their names.
+    pub fn variant(&self, arch: Arch, published: &Published) -> Variant {
+        if let Some(known) = self.known.filter(|known| known.arch == arch.name()) {
+            let variant = known.variant.clone().map(Value::String);
+            return variant.and_then(|name| serde_json::from_value(name).ok()).unwrap_or_default();
+        }
+        let file = self.given.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = published.architecture.as_deref().unwrap_or(file);
+        let name = name.split(['.', '@']).next().unwrap_or_default();
+        match timm_network_named(name) {
+            Some((found, variant)) if found == arch => return variant,
+            _ => {}
+        }
+        // timm has no network with the default variant of these, and names of tensors do not say which other it is.
+        let is_of_timm = self.file.as_ref().is_some_and(|file| {
+            let description = Model::build(&pipeline::Model::of(arch), 2).description;
+            let file = WeightsFile::open(file).and_then(|file| file.translated(&description));
+            file.is_ok_and(|file| file.dialect() == Dialect::Timm)
+        });
+        match arch.variants().first() {
+            Some(first) if is_of_timm && timm_network(arch.name(), Variant::Torchvision).is_none() => *first,
+            _ => Variant::Torchvision,
         }
     }
 
@@ -132,16 +157,12 @@ pub fn choose<T>(
 fn named(file: &Path, published: &Published, candidates: &[Arch]) -> Option<Arch> {
     let plain = |text: &str| text.to_lowercase().replace(['_', '-'], "");
     let listed = |arch: &&Arch| published.architecture.as_deref() == Some(arch.name());
-    let of_timm = |arch: &Arch| {
-        let network = defrost::weights::timm_network(arch.name())?;
-        (published.architecture.as_deref() == Some(network.name)).then_some(*arch)
-    };
+    let of_timm = published.architecture.as_deref().and_then(timm_network_named);
+    let of_timm = of_timm.map(|(arch, _)| arch).filter(|arch| candidates.contains(arch));
     let file = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let in_name = |arch: &&Arch| plain(file).contains(&plain(arch.name()));
     let listed = candidates.iter().find(listed).copied();
-    listed
-        .or_else(|| candidates.iter().find_map(of_timm))
-        .or_else(|| candidates.iter().find(in_name).copied())
+    listed.or(of_timm).or_else(|| candidates.iter().find(in_name).copied())
 }
 
 /// Does what the first stage of the starter pipeline does: it loads all weights except the head. Returns the size of the

@@ -63,7 +63,14 @@ fn a_run_that_fails_tells_of_all_its_stages() {
     let mut screen = Progress::new().screen.into_inner().unwrap();
     let stages = ["start", "frozen", "test"].map(str::to_owned).to_vec();
     let (name, run_dir, tasks) = ("turtles".into(), "runs".into(), BTreeMap::new());
-    screen.event(&Event::RunStarted { name, run_dir, stages, tasks, images: BTreeMap::new() });
+    screen.event(&Event::RunStarted {
+        name,
+        run_dir,
+        stages,
+        tasks,
+        images: BTreeMap::new(),
+        outside: BTreeMap::new(),
+    });
     let (stage, metrics) = ("start".to_owned(), BTreeMap::new());
     screen.event(&Event::StageFinished { stage, outcome: StageOutcome::Cached, seconds: 0.1, metrics });
     let (row, stage) = (Vec::new(), "frozen".to_owned());

@@ -23,6 +23,14 @@ impl InputErrors {
         }
     }
 
+    /// Adds the errors of another pass.
+    pub fn append(&mut self, others: Self) {
+        others.kept.into_iter().for_each(|error| self.add("other errors", error));
+        for (kind, count) in others.more {
+            *self.more.entry(kind).or_default() += count;
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }

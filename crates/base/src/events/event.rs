@@ -59,6 +59,9 @@ pub enum Event {
         /// The folder of the images of each stage that reads any.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         images: BTreeMap<String, String>,
+        /// Folders outside of it, by the names that paths of images begin with, of each stage that reads any.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outside: BTreeMap<String, BTreeMap<String, String>>,
     },
     StageStarted {
         stage: String,

@@ -74,6 +74,10 @@ pub fn how_to_fix(part: Split, whole: &[String], demand: &PresenceRule) -> Strin
 
 /// The warning if the settings allow a class without training images.
 pub fn untrained(dataset: &Dataset) -> Option<String> {
+    // A data set without training images is for evaluation alone.
+    if dataset.split(Split::Train).is_empty() {
+        return None;
+    }
     let (_, classes) = gaps(dataset, &[Split::Train]).pop()?;
     Some(format!("no training image has {}: the model cannot learn to predict it", quoted(&classes, ", ")))
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::balanced_split::balanced;
+use super::outside::OutsideFolders;
 use super::split::{SplitFractions, keys};
 use super::{Label, LabelKind, Split};
 use crate::digest::Digest;
@@ -18,7 +19,7 @@ const HASHES_TRIED: usize = 2_000_000;
 /// One image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The path below the data set's root, with `/`.
+    /// The path below the data set's root, with `/`; in a folder outside of it, below the name of that folder.
     pub path: String,
     pub label: Label,
     pub split: Split,
@@ -30,6 +31,8 @@ pub struct Sample {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dataset {
     pub root: PathBuf,
+    /// Folders outside of the root.
+    pub outside: OutsideFolders,
     /// The names of the classes or labels, in the order of the model's outputs.
     pub classes: Vec<String>,
     /// The kind of every sample's label.
@@ -72,7 +75,7 @@ impl Dataset {
 
     /// The path of a sample's file.
     pub fn file(&self, index: usize) -> PathBuf {
-        self.root.join(&self.samples[index].path)
+        self.outside.file(&self.root, &self.samples[index].path)
     }
 
     /// Splits the training samples by the fractions. Fails if a split is empty.

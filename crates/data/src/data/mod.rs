@@ -17,6 +17,7 @@ mod label;
 mod loader;
 mod mask;
 mod near_names;
+mod outside;
 mod pairs;
 mod source;
 mod split;
@@ -49,6 +50,7 @@ pub use loader::{
 };
 pub use mask::Mask;
 pub use near_names::{NearNameReason, NearNames};
+pub use outside::OutsideFolders;
 pub use pairs::read_pairs;
 pub use source::{
     DataFormat, LABELS_BETWEEN, data_format, images_below, is_image, part_folders, written_folders,

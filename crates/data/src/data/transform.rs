@@ -57,10 +57,7 @@ impl Transform {
     pub fn training(images: &ImageSettings, image_size: Option<usize>, augment: &Augment) -> Self {
         let size = image_size.unwrap_or(images.image_size);
         let fit = match images.fit {
-            Fit::CentreCrop => {
-                let resize = images.resize.unwrap_or_else(|| images.resize_rounding.round(size * 8, 7));
-                FitMode::CentreCrop { resize: resize as u32 }
-            }
+            Fit::CentreCrop => FitMode::CentreCrop { resize: images.shorter_side(size) as u32 },
             Fit::Letterbox { pad } => FitMode::Letterbox { pad, stride: size as u32 },
         };
         Self {

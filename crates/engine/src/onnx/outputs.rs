@@ -4,12 +4,14 @@ use super::OnnxModel;
 use super::graph::Attribute;
 use super::operations::Translation;
 use crate::error::{Error, Result};
-use crate::model::LOGITS;
 use crate::model::trace::TracedTensor;
 use crate::model::yolo11::{BINS, STRIDES};
+use crate::model::{EMBEDDINGS, LOGITS};
 
 pub use crate::task::OutputForm;
 
+/// What the head reads, or the normalised output of an embedding head.
+const EMBEDDING: &str = "embedding";
 /// The sides of a box.
 const SIDES: usize = 4;
 
@@ -19,10 +21,15 @@ pub fn declare(translation: &mut Translation, model: &OnnxModel) -> Result<()> {
         OutputForm::Exclusive => scores(translation, model, "Softmax", &[Attribute::Int("axis", -1)])?,
         OutputForm::Independent => scores(translation, model, "Sigmoid", &[])?,
         OutputForm::Boxes => boxes(translation, model)?,
+        OutputForm::Embeddings => {
+            let embedding = translation.tensor(output(model, EMBEDDINGS)?)?;
+            translation.graph.output("Identity", &[&embedding.name], EMBEDDING, &embedding.dims, &[]);
+            return Ok(());
+        }
     }
     let Some(embedding) = &model.trace.embedding else { return Ok(()) };
     let embedding = translation.tensor(embedding)?;
-    translation.graph.output("Identity", &[&embedding.name], "embedding", &embedding.dims, &[]);
+    translation.graph.output("Identity", &[&embedding.name], EMBEDDING, &embedding.dims, &[]);
     Ok(())
 }
 

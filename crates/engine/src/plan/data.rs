@@ -157,7 +157,9 @@ pub fn decode_all<'a>(drafts: impl Iterator<Item = &'a StageDraft>) -> (usize, V
         let Some((dataset, view)) = draft.work.dataset().zip(draft.work.preprocess()) else { continue };
         let same = |other: &&Dataset| {
             let paths = other.samples.iter().map(|sample| &sample.path);
-            other.root == dataset.root && paths.eq(dataset.samples.iter().map(|sample| &sample.path))
+            other.root == dataset.root
+                && other.outside == dataset.outside
+                && paths.eq(dataset.samples.iter().map(|sample| &sample.path))
         };
         if done.iter().any(|other| std::ptr::eq(*other, &**dataset) || same(other)) {
             continue;

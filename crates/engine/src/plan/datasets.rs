@@ -28,7 +28,8 @@ impl Resolver<'_> {
             return known.clone();
         }
         let format = data_format(data);
-        let found = format.read(&|path| self.pipeline.path(path)).map(Arc::new);
+        let read = |data: Data| data_format(&data).read(&|path| self.pipeline.path(path)).map(Arc::new);
+        let found = self.pipeline.with_expanded_folders(data).and_then(read);
         let found = found.map_err(|error| match self.depth {
             DiskAccess::Names => {
                 error.hint(format!("list `classes` in `[data.{name}]`: then this command needs no data"))

@@ -1,21 +1,23 @@
 //! Weights that a stage loads: the source of each tensor, and whether all tensors exist.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::resolve::{DiskAccess, Resolver};
 use crate::data::{Dataset, Split};
-use crate::digest::Sha256;
+use crate::digest::{Digest, Sha256};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Description, Model};
 use crate::pipeline;
 use crate::regular_file;
 use crate::stage::{LoadWeightsStage, LocatedWeights, ModelSpec, Preprocess, ResolvedStage};
 use crate::task::is_known;
-use crate::weights::{ClassMapping, LoadRules, WeightsFile, class_tensors, origins};
+use crate::weights::{
+    self, AdapterFile, ClassMapping, Dialect, LoadRules, WeightsFile, class_tensors, origins,
+};
 
 impl Resolver<'_> {
     pub(super) fn load_weights(
@@ -26,6 +28,7 @@ impl Resolver<'_> {
         model_spec: ModelSpec,
     ) -> Option<(ResolvedStage, Value)> {
         let description = model_spec.build().description;
+        self.same_variant(name, load, &model_spec)?;
         let mut rules = match LoadRules::resolve(&description, load) {
             Ok(rules) => rules,
             Err(errors) => {
@@ -42,6 +45,7 @@ impl Resolver<'_> {
                     preprocess: None,
                     class_rows: None,
                     merges_adapters: false,
+                    adapter: None,
                 };
                 return Some((
                     ResolvedStage::LoadWeights(Box::new(work), LocatedWeights::Unknown, None),
@@ -101,6 +105,7 @@ impl Resolver<'_> {
         };
         for (at, source) in of_stages.into_iter().chain(elsewhere) {
             let fits = source.and_then(|source| {
+                require_variant(&source, &model_spec.model)?;
                 origins(&description, &source, &rules)?;
                 let mapping = ClassMapping::new(&source, &rules)?;
                 merges_adapters |= source.adapter().is_some();
@@ -108,6 +113,7 @@ impl Resolver<'_> {
             });
             (names, class_rows) = self.or_diagnose(&at, "weights", fits)?;
         }
+        let adapter = self.adapter_file(name, load, &description, &model_spec)?;
         let (settings, seed) = (load.clone(), self.pipeline.seed);
         let work = LoadWeightsStage {
             model_spec,
@@ -118,8 +124,41 @@ impl Resolver<'_> {
             preprocess,
             class_rows,
             merges_adapters,
+            adapter,
         };
         Some((ResolvedStage::LoadWeights(Box::new(work), weights, images), Value::Null))
+    }
+
+    /// Refuses weights whose name says that they are of another network with the same tensors.
+    fn same_variant(
+        &mut self,
+        name: &str,
+        load: &pipeline::LoadWeights,
+        model_spec: &ModelSpec,
+    ) -> Option<()> {
+        let pipeline::Model { arch, variant, .. } = &model_spec.model;
+        let Some((of_timm, network)) = load.file.as_deref().and_then(network_name) else { return Some(()) };
+        let found = weights::timm_network_named(&network);
+        let other = match found {
+            // The names of other local files say nothing reliable.
+            Some((found, other)) if found == *arch && other != *variant => {
+                (of_timm || network.starts_with("tf_")).then_some(Some(other))
+            }
+            // `tf_efficientnet_lite0` is the one that has the same padding.
+            None if of_timm && network == arch.name() && network == "efficientnet_lite0" => Some(None),
+            _ => None,
+        };
+        let Some(other) = other else { return Some(()) };
+        let arch = arch.name();
+        let message = format!(
+            "timm's `{network}` is another network than `{arch}` with the same tensors: it pads or normalises otherwise"
+        );
+        let help = match other {
+            Some(other) => format!("set `variant = \"{}\"` in the model", other.name()),
+            None => "use the weights of timm's `tf_efficientnet_lite0`".to_owned(),
+        };
+        self.diagnose(&format!("stage.{name}.file"), "other-network", message, Some(help));
+        None
     }
 
     /// Compares a file with the digest that the stage demands.
@@ -134,6 +173,25 @@ impl Resolver<'_> {
         let help = "it is another file: get the file with this digest, or correct `sha256`".to_owned();
         self.diagnose(&at, "other-digest", message, Some(help));
         None
+    }
+
+    /// The adapters that are merged into the weights, which must fit the model. The inner `None` if there are none, or the
+    /// disk is not read.
+    fn adapter_file(
+        &mut self,
+        name: &str,
+        load: &pipeline::LoadWeights,
+        description: &Description,
+        model_spec: &ModelSpec,
+    ) -> Option<Option<(PathBuf, Digest)>> {
+        let Some(text) = load.adapter_file.as_deref().filter(|_| self.depth == DiskAccess::Inputs) else {
+            return Some(None);
+        };
+        let at = format!("stage.{name}.adapter_file");
+        let path = self.or_diagnose(&at, "unset-variable", self.pipeline.path(text))?;
+        let file = AdapterFile::open(&path, description, &model_spec.classes);
+        let digest = self.or_diagnose(&at, "weights", file)?.digest();
+        Some(Some((path, digest)))
     }
 
     /// The data set with its first training images alone. The inner `None` where the disk may not be looked at.
@@ -156,6 +214,7 @@ impl Resolver<'_> {
         let first = samples.iter().take(count).map(|&sample| dataset.samples[sample].clone());
         let first = Dataset {
             root: dataset.root.clone(),
+            outside: dataset.outside.clone(),
             classes: dataset.classes.clone(),
             label_kind: dataset.label_kind,
             samples: first.collect(),
@@ -163,6 +222,31 @@ impl Resolver<'_> {
         };
         Some(Some(Arc::new(first)))
     }
+}
+
+/// The name of timm's network that a `file` says, without the tag of its weights, and whether it is surely of timm.
+fn network_name(file: &str) -> Option<(bool, String)> {
+    let (of_timm, rest) = match file.strip_prefix("hf://timm/") {
+        Some(rest) => (true, rest.split(['/', '@']).next()?),
+        None => (false, file.rsplit('/').next()?),
+    };
+    Some((of_timm, rest.split('.').next()?.to_owned()))
+}
+
+/// timm has no network with torchvision's padding and eps of these architectures.
+fn require_variant(source: &WeightsFile, model: &pipeline::Model) -> Result<()> {
+    let arch = model.arch.name();
+    let is_of_none = weights::timm_network(arch, model.variant).is_none();
+    if source.dialect() != Dialect::Timm || !is_of_none || model.arch.variants().is_empty() {
+        return Ok(());
+    }
+    let variants: Vec<String> =
+        model.arch.variants().iter().map(|variant| format!("`variant = \"{}\"`", variant.name())).collect();
+    let file = source.path().display();
+    Err(Error::usage(format!(
+        "`{file}` has timm's names, and timm's network is another than torchvision's `{arch}`"
+    ))
+    .hint(format!("set {} in the model: the latter if its name begins with `tf_`", variants.join(" or "))))
 }
 
 /// The SHA-256 digest of a file.

@@ -84,7 +84,9 @@ pub fn check_labels(runs: &[RunDirectory], stage: Option<&str>) -> Result<LabelC
             let means: Vec<f32> = sum.iter().map(|sum| (sum / runs as f64) as f32).collect();
             let (suggested, margin) = match first.form {
                 OutputForm::Independent => of_labels(label, &first.classes, &means),
-                OutputForm::Exclusive | OutputForm::Boxes => of_class(label, &first.classes, &means),
+                OutputForm::Exclusive | OutputForm::Boxes | OutputForm::Embeddings => {
+                    of_class(label, &first.classes, &means)
+                }
             };
             let (file, label) = (file.to_owned(), label.to_owned());
             CheckedLabel { file, label, suggested, margin, runs, given_box: None, suggested_box: None }

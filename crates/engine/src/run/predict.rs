@@ -14,7 +14,7 @@ use crate::data::{Geometry, Image, LARGEST_IMAGE, Region, Transform, image_forma
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::{AdapterSpec, Description, Model, StateDict, merge_adapters};
-use crate::pipeline::{self, Arch, Data, Head, ImageSettings, PositionResampling, suggest};
+use crate::pipeline::{self, Arch, Data, Head, ImageSettings, PositionResampling, Variant, suggest};
 use crate::regular_file;
 use crate::stage::{BEST, LAST, MODEL, Preprocess};
 use crate::store::disk;
@@ -34,6 +34,7 @@ pub struct Predictor {
     /// The device that computes.
     pub choice: DeviceChoice,
     pub(super) kind: TaskKind,
+    pub(super) variant: Variant,
     pub(super) head: Head,
     /// The names of the classes or labels, in the order of the model's outputs.
     pub classes: Vec<String>,
@@ -66,6 +67,8 @@ struct RecipeModel {
     #[serde(default)]
     head: Head,
     #[serde(default)]
+    variant: Variant,
+    #[serde(default)]
     position_resampling: PositionResampling,
     #[serde(default)]
     adapter: Option<AdapterSpec>,
@@ -78,6 +81,8 @@ pub enum PredictorUse {
     Classes,
     /// Embeddings: of any stage with weights, since the head may be left out.
     Embeddings,
+    /// The whole network, whatever it is for: from a stage that trained its head, or loaded all of it.
+    Network,
 }
 
 impl Predictor {
@@ -154,8 +159,9 @@ impl Predictor {
             images => images.clone(),
         };
         let view: ImageSettings = serde_json::from_value(images.clone()).map_err(broken)?;
-        let RecipeModel { arch, classes, head, position_resampling, adapter } = model_spec;
-        let spec = pipeline::Model { head: head.clone(), position_resampling, ..pipeline::Model::of(arch) };
+        let RecipeModel { arch, classes, head, variant, position_resampling, adapter } = model_spec;
+        let spec =
+            pipeline::Model { variant, head: head.clone(), position_resampling, ..pipeline::Model::of(arch) };
         let build = || Model::build_for_channels(&spec, classes.len(), view.image_size, view.channels);
         let description = build().with_adapters(adapter.as_ref()).description;
         let mut rules = LoadRules::default();
@@ -170,6 +176,7 @@ impl Predictor {
             preprocessing: images,
             choice,
             kind: TaskKind::of_recipe(&document["model"]),
+            variant,
             head,
             classes,
             adapter: adapter.map(|spec| PredictorAdapter {
@@ -235,7 +242,7 @@ fn unfit(stage: &StageRecord, wanted: PredictorUse) -> Option<&'static str> {
             Some("has a model that predicts nothing: `defrost embed` computes its features")
         }
         ("train", _) | ("load_weights" | "init_weights", PredictorUse::Embeddings) => None,
-        ("load_weights", PredictorUse::Classes)
+        ("load_weights", PredictorUse::Classes | PredictorUse::Network)
             if !["reinit", "allow_missing", "allow_mismatched"].into_iter().any(is_afresh) =>
         {
             None
@@ -243,6 +250,7 @@ fn unfit(stage: &StageRecord, wanted: PredictorUse) -> Option<&'static str> {
         ("load_weights" | "init_weights", PredictorUse::Classes) => {
             Some("has a head that was not trained, so it cannot predict classes")
         }
+        ("load_weights" | "init_weights", PredictorUse::Network) => Some("has a head that was not trained"),
         _ => Some("is not a train stage, so it has no model"),
     }
 }

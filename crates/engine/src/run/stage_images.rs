@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use super::predict::encoded;
 use super::{RunDirectory, read_events};
-use crate::data::Transform;
+use crate::data::{OutsideFolders, Transform};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::pipeline::ImageSettings;
@@ -16,6 +16,7 @@ const HINT: &str = "name the folder of the data set with `--images DIR`";
 /// Reads the images of a stage as its model saw them, but whole.
 pub(super) struct StageImages {
     root: PathBuf,
+    outside: OutsideFolders,
     transform: Transform,
 }
 
@@ -23,11 +24,11 @@ impl StageImages {
     /// # Errors
     /// The run does not say where its images are, or they are no longer there. `folder` names it then.
     pub fn of(run: &RunDirectory, stage: &str, folder: Option<&Path>) -> Result<Self> {
-        let root = match folder {
-            Some(folder) => folder.to_owned(),
-            None => known_folder(run, stage)?,
+        let (root, outside) = match folder {
+            Some(folder) => (folder.to_owned(), OutsideFolders::default()),
+            None => known_folders(run, stage)?,
         };
-        Ok(Self { root, transform: transform(run, stage)? })
+        Ok(Self { root, outside, transform: transform(run, stage)? })
     }
 
     /// The whole upright picture. `file` is its path below the data set's root.
@@ -35,7 +36,7 @@ impl StageImages {
     /// # Errors
     /// The image cannot be read or decoded.
     pub fn picture(&self, file: &str) -> Result<RgbImage> {
-        let path = self.root.join(file);
+        let path = self.outside.file(&self.root, file);
         let bytes = encoded(&path).map_err(|error| error.hint(HINT))?;
         let picture = self.transform.reader().picture(&bytes);
         picture.map_err(|cause| Error::failed(format!("cannot decode `{}`: {cause}", path.display())))
@@ -53,20 +54,23 @@ fn transform(run: &RunDirectory, stage: &str) -> Result<Transform> {
 }
 
 /// Where the run found the images of the stage, which only its events say.
-fn known_folder(run: &RunDirectory, stage: &str) -> Result<PathBuf> {
+fn known_folders(run: &RunDirectory, stage: &str) -> Result<(PathBuf, OutsideFolders)> {
     let starts = read_events(run).into_iter().rev().filter_map(|(_, event)| match event {
-        Event::RunStarted { images, .. } => images.get(stage).map(PathBuf::from),
+        Event::RunStarted { images, mut outside, .. } => {
+            let folders = outside.remove(stage).unwrap_or_default().into_iter();
+            let folders = folders.map(|(name, folder)| (name, folder.into())).collect();
+            Some((PathBuf::from(images.get(stage)?), OutsideFolders::of(folders)))
+        }
         _ => None,
     });
     let run = run.path().display();
-    let folder = starts.into_iter().next();
-    let folder = folder
-        .ok_or_else(|| Error::usage(format!("`{run}` does not say where its images are")).hint(HINT))?;
-    match folder.is_dir() {
-        true => Ok(folder),
-        false => {
-            let folder = folder.display();
-            Err(Error::usage(format!("the images of `{run}` are no longer in `{folder}`")).hint(HINT))
-        }
+    let found = starts.into_iter().next();
+    let (root, outside) =
+        found.ok_or_else(|| Error::usage(format!("`{run}` does not say where its images are")).hint(HINT))?;
+    let mut folders = std::iter::once(&root).chain(outside.folders().values());
+    if let Some(missing) = folders.find(|folder| !folder.is_dir()) {
+        let missing = missing.display();
+        return Err(Error::usage(format!("the images of `{run}` are no longer in `{missing}`")).hint(HINT));
     }
+    Ok((root, outside))
 }

@@ -180,6 +180,7 @@ fn events_are_recorded_and_read_back_over_torn_lines() {
         stages: vec!["net".into()],
         tasks: [("net".to_owned(), "classification".to_owned())].into(),
         images: std::collections::BTreeMap::new(),
+        outside: std::collections::BTreeMap::new(),
     };
     let step = Event::Step {
         stage: "net".into(),

@@ -1,5 +1,6 @@
 //! Pretrained weights, taken over strictly.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,6 +10,7 @@ use super::recipe::{LoadWeightsRecipe, Recipe, RestoreInput, WeightsInputs};
 use super::{DigestedWeights, MODEL, ModelSpec, Preprocess, StageContext};
 use crate::code_path::CodePath;
 use crate::data::{self, CacheBudget, Dataset, Images, Loader, Split, Transform};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::model::{self, Model, StateDict};
@@ -16,7 +18,7 @@ use crate::ops;
 use crate::ops::code_paths::LOW_RANK;
 use crate::pipeline;
 use crate::sanitize;
-use crate::weights::{self, ClassMapping, LoadRules, WeightsFile};
+use crate::weights::{self, AdapterFile, ClassMapping, LoadRules, WeightsFile};
 
 #[derive(Clone, Debug)]
 pub struct LoadWeightsStage {
@@ -30,6 +32,8 @@ pub struct LoadWeightsStage {
     pub class_rows: Option<String>,
     /// Whether the file has low-rank adapters, which are merged.
     pub merges_adapters: bool,
+    /// The file of adapters that are merged, with its digest.
+    pub adapter: Option<(PathBuf, Digest)>,
     pub seed: u64,
     /// How the images are seen from which batch normalisation is restored, if it is.
     pub preprocess: Option<Preprocess>,
@@ -46,7 +50,8 @@ impl LoadWeightsStage {
             (Some(preprocess), Some(images)) => Some(RestoreInput::new(preprocess, images)?),
             _ => None,
         };
-        let inputs = WeightsInputs { file: file.map(|file| file.digest), restored_from };
+        let adapter = self.adapter.as_ref().map(|(_, digest)| *digest);
+        let inputs = WeightsInputs { file: file.map(|file| file.digest), adapter, restored_from };
         let (settings, paths) = (&self.settings, self.code_paths());
         let recipe = LoadWeightsRecipe::of(&self.model_spec, settings, self.seed, paths, inputs);
         Ok(Recipe::LoadWeights(recipe).document())
@@ -58,7 +63,7 @@ impl LoadWeightsStage {
         paths.extend(self.settings.class_rows.as_ref().map(|_| weights::code_paths::CLASS_ROWS));
         paths.extend(self.settings.average.as_ref().map(|_| weights::code_paths::WEIGHT_AVERAGE));
         paths.extend(self.settings.first_conv.map(|_| weights::code_paths::FIRST_CONV));
-        paths.extend(self.merges_adapters.then_some(LOW_RANK));
+        paths.extend((self.merges_adapters || self.adapter.is_some()).then_some(LOW_RANK));
         if self.settings.restore_batch_norm.is_some() {
             paths.push(model::code_paths::RESTORE_BATCH_NORM);
             paths.extend(
@@ -78,8 +83,7 @@ impl LoadWeightsStage {
         let path = file.map_or_else(|| context.source(), |file| Ok(file.path.as_path()))?;
         let source = WeightsFile::open(path)?;
         if file.is_some_and(|planned| planned.digest != source.digest()) {
-            return Err(Error::failed(format!("`{}` changed while the stage was running", path.display()))
-                .hint("run again: the new file is another input"));
+            return Err(changed(path));
         }
         let model = self.model_spec.build();
         let source = source.translated(&model.description)?;
@@ -102,6 +106,15 @@ impl LoadWeightsStage {
         }
         if let Some(mapping) = ClassMapping::new(&source, &self.rules)? {
             say(mapping.sentence());
+        }
+        if let Some((path, digest)) = &self.adapter {
+            let adapter = AdapterFile::open(path, &model.description, &self.model_spec.classes)?;
+            if adapter.digest() != *digest {
+                return Err(changed(path));
+            }
+            adapter.merge(&model.description, &mut state)?;
+            let (layers, rank) = adapter.size();
+            say(format!("adapters of rank {rank} are merged into {}", sanitize::count(layers, "layer")));
         }
         let norms = weights::norms_to_restore(&model.description, &source, &self.rules);
         if !norms.is_empty() {
@@ -142,4 +155,9 @@ impl LoadWeightsStage {
         }
         Ok(used)
     }
+}
+
+fn changed(path: &Path) -> Error {
+    Error::failed(format!("`{}` changed while the stage was running", path.display()))
+        .hint("run again: the new file is another input")
 }

@@ -111,6 +111,7 @@ pub(super) fn cache_identity(
         dtype: prefix.kind,
         engine: engine(code_paths),
         activations,
+        variant: model_spec.model.variant,
         position_resampling: model_spec.model.position_resampling,
         picture_sizes: labels == LabelKind::Boxes,
         adapter_scale,

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct KnownWeights {
     /// The name of the architecture in pipeline files.
     pub arch: String,
+    /// The `variant` to set in the model; `None` if it is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// `torchvision` or `timm`.
     pub source: String,
     /// The name in that library.

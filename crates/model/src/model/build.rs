@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::activations::{Activations, Outputs};
+use super::activations::{Activations, EMBEDDINGS, Outputs};
 use super::architectures::spec;
 use super::description::Description;
 use super::graph::NetworkGraph;
@@ -136,7 +136,9 @@ impl Model {
         let mut pass = Pass::tracing(state);
         let features = self.layers(0..self.head_layer(), &mut pass, image.clone().into())?;
         let outputs = self.head.forward(&mut pass, features.clone())?;
-        let embedding = match self.head.embeds() {
+        // Of some heads, it is the output.
+        let is_output = self.description.outputs.contains(&EMBEDDINGS);
+        let embedding = match self.head.embeds() && !is_output {
             true => Some(TracedTensor(self.head.embed(&mut pass, features)?.tensor().clone())),
             false => None,
         };

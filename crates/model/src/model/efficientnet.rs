@@ -85,7 +85,8 @@ impl Scaling {
 /// global average; the head is `classifier.1`.
 fn build(options: &BuildOptions, scaling: Scaling) -> Backbone {
     let (arch, stochastic_depth) = (options.name(), options.settings.stochastic_depth);
-    let mut scope = Scope::new(arch, NormSettings { eps: 1e-5, momentum: 0.1 });
+    let norm = NormSettings { eps: 1e-5, momentum: 0.1 };
+    let mut scope = Scope::of_variant(arch, norm, options.settings.variant);
     let mut inputs = scaling.channels(STEM);
     scope.layer("features.0");
     let stem = scope.within("features.0", |scope| conv_norm(scope, conv(options.channels, inputs, 3, 2)));

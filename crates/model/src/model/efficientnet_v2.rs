@@ -24,7 +24,8 @@ const FEATURES: usize = 1280;
 /// global average; the head is `classifier.1`.
 fn build(options: &BuildOptions) -> Backbone {
     let (arch, stochastic_depth) = (options.name(), options.settings.stochastic_depth);
-    let mut scope = Scope::new(arch, NormSettings { eps: 1e-3, momentum: 0.1 });
+    let norm = NormSettings { eps: 1e-3, momentum: 0.1 };
+    let mut scope = Scope::of_variant(arch, norm, options.settings.variant);
     scope.layer("features.0");
     let stem = conv(options.channels, STEM, KERNEL, 2);
     let stem = scope.within("features.0", |scope| conv_norm(scope, stem));

@@ -77,7 +77,8 @@ struct MobileNetV3 {
 
 fn build(options: &BuildOptions, settings: &[BlockSettings], features: usize) -> Backbone {
     // TensorFlow's momentum of 0.99 keeps that share of the old value; PyTorch counts the other share.
-    let mut scope = Scope::new(options.name(), NormSettings { eps: 1e-3, momentum: 0.01 });
+    let norm = NormSettings { eps: 1e-3, momentum: 0.01 };
+    let mut scope = Scope::of_variant(options.name(), norm, options.settings.variant);
     scope.layer("features.0");
     let stem = scope.within("features.0", |scope| conv_norm(scope, conv(options.channels, STEM, 3, 2)));
     let (mut blocks, mut inputs) = (Vec::new(), STEM);

@@ -4,6 +4,7 @@ use super::description::{
     Description, Init, LayerInput, LayerOutput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec,
 };
 use super::layers::{BatchNorm, BiasedConv2d, Conv2d, Dense, LayerNorm, Linear, Padding};
+use crate::pipeline::Variant;
 
 /// Builds a [`Description`], and returns layers with the ids of their tensors.
 ///
@@ -17,6 +18,8 @@ pub struct Scope {
     stride: usize,
     /// Whether a part of a position is left out.
     rounds_down: bool,
+    /// Whether convolutions pad as TensorFlow does, whatever they ask for.
+    pads_same: bool,
     /// The channels of what was last declared.
     channels: usize,
     form: Form,
@@ -53,7 +56,19 @@ impl Scope {
     pub fn new(arch: &str, norm: NormSettings) -> Self {
         let description = Description { arch: arch.to_owned(), ..Description::default() };
         let prefix = String::new();
-        Self { description, prefix, norm, stride: 1, rounds_down: false, channels: 3, form: Form::Map }
+        let (stride, rounds_down, pads_same, channels, form) = (1, false, false, 3, Form::Map);
+        Self { description, prefix, norm, stride, rounds_down, pads_same, channels, form }
+    }
+
+    /// The same with the convention of another library: `norm` is that of torchvision.
+    pub fn of_variant(arch: &str, norm: NormSettings, variant: Variant) -> Self {
+        let eps = match variant {
+            Variant::Torchvision => norm.eps,
+            Variant::Timm => 1e-5,
+            Variant::Tensorflow => 1e-3,
+        };
+        let pads_same = variant == Variant::Tensorflow;
+        Self { pads_same, ..Self::new(arch, NormSettings { eps, ..norm }) }
     }
 
     /// Begins the next layer, which reads the one before it: what is declared from here on belongs to it.
@@ -158,6 +173,7 @@ impl Scope {
 
     fn declare_conv2d(&mut self, name: &str, conv: ConvSettings, init: Init) -> Conv2d {
         let ConvSettings { inputs, outputs, kernel, stride, groups, padding } = conv;
+        let padding = if self.pads_same && kernel > 1 { Padding::Same } else { padding };
         let shape = vec![outputs, inputs / groups, kernel, kernel];
         let weight = self.within(name, |scope| scope.declare("weight", shape, TensorRole::Weight, init));
         self.rounds_down |= stride == kernel && stride > 1 && padding == Padding::Fixed(0);

@@ -15,7 +15,7 @@ use crate::ops;
 pub const ADAPTER: &str = "defrost.adapter";
 
 /// What PEFT writes ahead of each name: its own modules around the network.
-const PEFT: &str = "base_model.model.";
+pub(super) const PEFT: &str = "base_model.model.";
 
 /// The adapters of a file that are merged when a weight is read.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,7 @@ pub fn save_adapter(
     let names = dialect.names(description);
     let spec = |&id: &TensorId| TensorSpec {
         name: format!("{PEFT}{}", names[id]),
-        shape: dialect.shape(&description.tensors[id]).to_vec(),
+        shape: dialect.shape(description, id).to_vec(),
         ..description.tensors[id].clone()
     };
     let part = Description { tensors: ids.iter().map(spec).collect(), ..Description::default() };

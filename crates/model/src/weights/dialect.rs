@@ -1,5 +1,6 @@
 //! The tensor names of a file: the model's own names or timm's, with or without a wrapper's prefix.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::weights_file::TensorEntry;
 use super::{WeightsFile, timm};
 use crate::error::{Error, Result};
-use crate::model::{Description, Model, TensorSpec, adapter_names};
+use crate::model::{Description, Model, TensorId, TensorSpec, adapter_names};
 use crate::pipeline::{self, Arch};
 
 #[cfg(test)]
@@ -52,10 +53,10 @@ impl Dialect {
     }
 
     /// The shape of a tensor in a file of this dialect.
-    pub(super) fn shape(self, spec: &TensorSpec) -> &[usize] {
+    pub(super) fn shape(self, description: &Description, id: TensorId) -> Cow<'_, [usize]> {
         match self {
-            Self::Own => &spec.shape,
-            Self::Timm => timm::shape(spec),
+            Self::Own => Cow::Borrowed(&description.tensors[id].shape),
+            Self::Timm => timm::shape(description, id),
         }
     }
 
@@ -169,10 +170,10 @@ impl WeightsFile {
         };
         let entries = std::mem::take(&mut self.entries);
         self.entries = entries.into_iter().map(|(name, entry)| (rename(name), entry)).collect();
-        for spec in &description.tensors {
-            let written = names.dialect.shape(spec);
+        for (id, spec) in description.tensors.iter().enumerate() {
+            let written = names.dialect.shape(description, id);
             match self.entries.get_mut(&spec.name) {
-                Some(entry) if entry.shape == written => entry.append_ones(spec.shape.len()),
+                Some(entry) if entry.shape == *written => entry.fit_ones(spec.shape.len()),
                 _ => {}
             }
         }
@@ -182,8 +183,8 @@ impl WeightsFile {
 }
 
 impl TensorEntry {
-    /// Appends dimensions of size one until there are `count`.
-    fn append_ones(&mut self, count: usize) {
+    /// Appends dimensions of size one until there are `count`, or removes them.
+    fn fit_ones(&mut self, count: usize) {
         self.shape.resize(count, 1);
         self.strides.resize(count, 1);
     }

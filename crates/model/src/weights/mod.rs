@@ -3,6 +3,7 @@
 //! It never executes code from a file. It uses descriptions of models, never networks or stages.
 
 mod adapted_file;
+mod adapter_file;
 mod average;
 mod class_rows;
 pub mod code_paths;
@@ -17,11 +18,13 @@ mod pytorch;
 mod rules;
 mod safetensors;
 mod save;
+mod save_pytorch;
 mod timm;
 mod unmatched;
 mod weights_file;
 
 pub use adapted_file::{ADAPTER, save_adapter};
+pub use adapter_file::AdapterFile;
 pub use average::average;
 pub use class_rows::{ClassMapping, class_tensors};
 pub use data_type::DataType;
@@ -31,7 +34,8 @@ pub use initialize::{initialize, initialize_all};
 pub use load::{Origin, load, origins};
 pub use rules::LoadRules;
 pub use save::{digests, save};
-pub use timm::{TimmNetwork, network as timm_network};
+pub use save_pytorch::save_pytorch;
+pub use timm::{TimmNetwork, network as timm_network, network_named as timm_network_named};
 pub use weights_file::{TensorEntry, WeightsFile};
 
 #[cfg(test)]

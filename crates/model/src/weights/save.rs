@@ -46,7 +46,7 @@ pub fn save(
         let end = offset + tensor.elem_count() * tensor.dtype().size_in_bytes();
         let entry = json!({
             "dtype": dtype,
-            "shape": dialect.shape(&description.tensors[id]),
+            "shape": dialect.shape(description, id),
             "data_offsets": [offset, end],
         });
         header.insert(names[id].clone(), entry);

@@ -1,11 +1,13 @@
 //! timm's names for networks that torchvision, or the published checkpoint, names differently. The tensors are
 //! the same.
 //!
-//! ResNets have the same names in both. Some timm variants share their names: `tf_efficientnet_b0` pads as
-//! TensorFlow does and has another eps than `efficientnet_b0`. No name tells which of the two a file contains
-//! (docs/weights.md).
+//! ResNets have the same names in both. Networks of several [`Variant`]s share their names: `tf_efficientnet_b0` pads as
+//! TensorFlow does and has another eps than `efficientnet_b0`. No name of a tensor tells which of the two a file contains.
 
-use crate::model::{Description, TensorSpec};
+use std::borrow::Cow;
+
+use crate::model::{Description, TensorId};
+use crate::pipeline::{Arch, Variant};
 
 /// timm's name of each tensor, in the order of the description; `None` if timm has the same names, or does not
 /// have this network.
@@ -18,6 +20,9 @@ pub(super) fn names(description: &Description) -> Option<Vec<String>> {
             |path| of_module(path, efficientnet)
         }
         "efficientnet_lite0" => |path| of_module(path, efficientnet_lite),
+        "efficientnet_v2_s" => |path| of_module(path, efficientnet_v2),
+        "mobilenet_v3_large" => |path| of_module(path, |path| mobilenet_v3(path, &[1, 2, 3, 4, 2, 3])),
+        "mobilenet_v3_small" => |path| of_module(path, |path| mobilenet_v3(path, &[1, 2, 3, 2, 3])),
         "convnext_tiny" | "convnext_small" | "convnext_base" => convnext,
         "vit_s_16" | "vit_b_16" => vision_transformer,
         "swin_t" => swin,
@@ -38,13 +43,32 @@ pub struct TimmNetwork {
     pub first_conv: &'static str,
     /// Whether it is made for a size of images, which `img_size` names.
     pub has_image_size: bool,
+    /// Only for images whose size is a multiple of this it computes the same.
+    pub size_step: usize,
 }
 
 /// The network of an architecture by its name; `None` if timm has none that computes the same.
-pub fn network(arch: &str) -> Option<TimmNetwork> {
+pub fn network(arch: &str, variant: Variant) -> Option<TimmNetwork> {
     let of = |name, classifier, first_conv| {
-        Some(TimmNetwork { name, classifier, first_conv, has_image_size: false })
+        Some(TimmNetwork { name, classifier, first_conv, has_image_size: false, size_step: 1 })
     };
+    if variant != Variant::Torchvision {
+        let name = match (arch, variant) {
+            ("mobilenet_v3_large", Variant::Timm) => "mobilenetv3_large_100",
+            ("mobilenet_v3_large", _) => "tf_mobilenetv3_large_100",
+            ("mobilenet_v3_small", Variant::Timm) => "mobilenetv3_small_100",
+            ("mobilenet_v3_small", _) => "tf_mobilenetv3_small_100",
+            ("efficientnet_v2_s", Variant::Timm) => "efficientnetv2_s",
+            ("efficientnet_v2_s", _) => "tf_efficientnetv2_s",
+            ("efficientnet_b0", Variant::Tensorflow) => "tf_efficientnet_b0",
+            ("efficientnet_b1", Variant::Tensorflow) => "tf_efficientnet_b1",
+            ("efficientnet_b2", Variant::Tensorflow) => "tf_efficientnet_b2",
+            ("efficientnet_b3", Variant::Tensorflow) => "tf_efficientnet_b3",
+            ("efficientnet_b4", Variant::Tensorflow) => "tf_efficientnet_b4",
+            _ => return None,
+        };
+        return of(name, "classifier", "conv_stem");
+    }
     match arch {
         "resnet18" => of("resnet18", "fc", "conv1"),
         "resnet34" => of("resnet34", "fc", "conv1"),
@@ -68,18 +92,38 @@ pub fn network(arch: &str) -> Option<TimmNetwork> {
         "regnet_y_3_2gf" => of("regnety_032", "head.fc", "stem.conv"),
         "regnet_y_8gf" => of("regnety_080_tv", "head.fc", "stem.conv"),
         "regnet_y_16gf" => of("regnety_160", "head.fc", "stem.conv"),
+        "swin_t" => of("swin_tiny_patch4_window7_224", "head.fc", "patch_embed.proj"),
         "vit_s_16" => of("vit_small_patch16_224", "head", "patch_embed.proj"),
         "vit_b_16" => of("vit_base_patch16_224", "head", "patch_embed.proj"),
         _ => None,
     }
-    .map(|network| TimmNetwork { has_image_size: arch.starts_with("vit"), ..network })
+    .map(|network| match arch {
+        // Of other sizes, maps are padded to whole windows, and timm attends to the padding.
+        "swin_t" => TimmNetwork { has_image_size: true, size_step: 224, ..network },
+        _ => TimmNetwork { has_image_size: arch.starts_with("vit"), ..network },
+    })
 }
 
-/// timm's shape of a tensor: torchvision's block scales of a ConvNeXt are [C, 1, 1], timm's are [C].
-pub(super) fn shape(spec: &TensorSpec) -> &[usize] {
-    match spec.name.rsplit('.').next() {
-        Some("layer_scale") => &spec.shape[..1],
-        _ => &spec.shape,
+/// The architecture and the variant of timm's network with this name, without the tag of its weights.
+pub fn network_named(name: &str) -> Option<(Arch, Variant)> {
+    let of_arch = |arch: &Arch| {
+        let (arch, others) = (*arch, arch.variants().iter().copied());
+        std::iter::once(Variant::Torchvision).chain(others).map(move |variant| (arch, variant))
+    };
+    let mut all = Arch::all().iter().flat_map(of_arch);
+    all.find(|(arch, variant)| network(arch.name(), *variant).is_some_and(|network| network.name == name))
+}
+
+/// timm's shape of a tensor: torchvision's block scales of a ConvNeXt are [C, 1, 1], timm's are [C]. The linear layer of a
+/// MobileNetV3 below its head is a convolution in timm.
+pub(super) fn shape(description: &Description, id: TensorId) -> Cow<'_, [usize]> {
+    let spec = &description.tensors[id];
+    match (description.arch.as_str(), spec.name.as_str()) {
+        (_, name) if name.ends_with(".layer_scale") => Cow::Borrowed(&spec.shape[..1]),
+        ("mobilenet_v3_large" | "mobilenet_v3_small", "classifier.0.weight") => {
+            Cow::Owned([&spec.shape[..], &[1, 1]].concat())
+        }
+        _ => Cow::Borrowed(&spec.shape),
     }
 }
 
@@ -123,6 +167,52 @@ fn efficientnet(path: &[&str]) -> Option<String> {
         _ => return None,
     };
     Some(part)
+}
+
+/// The runs are those of the inverted bottlenecks. timm counts the last convolution as another.
+fn mobilenet_v3(path: &[&str], runs: &[usize]) -> Option<String> {
+    let part = match path {
+        ["features", "0", which] => STEM.get(index(which)?)?.to_string(),
+        ["classifier", "0"] => "conv_head".to_owned(),
+        ["classifier", "3"] => "classifier".to_owned(),
+        ["features", last, which] if index(last)? == runs.iter().sum::<usize>() + 1 => {
+            format!("blocks.{}.0.{}", runs.len(), ["conv", "bn1"].get(index(which)?)?)
+        }
+        ["features", block, "block", part, which] => {
+            let (run, place) = place(runs, index(block)?.checked_sub(1)?)?;
+            format!("blocks.{run}.{place}.{}", bottleneck(convolutions(run), part, which)?)
+        }
+        _ => return None,
+    };
+    Some(part)
+}
+
+fn efficientnet_v2(path: &[&str]) -> Option<String> {
+    let part = match path {
+        ["features", "0", which] => STEM.get(index(which)?)?.to_string(),
+        ["features", "7", which] => LAST.get(index(which)?)?.to_string(),
+        ["classifier", "1"] => "classifier".to_owned(),
+        ["features", run, place, "block", part, which] => {
+            let run = index(run)?.checked_sub(1)?;
+            let convolutions: Convolutions = match run {
+                0 => &[["conv", "bn1"]],
+                1 | 2 => &[["conv_exp", "bn1"], ["conv_pwl", "bn2"]],
+                run => convolutions(run),
+            };
+            format!("blocks.{run}.{place}.{}", bottleneck(convolutions, part, which)?)
+        }
+        _ => return None,
+    };
+    Some(part)
+}
+
+/// A part of an inverted bottleneck. An excitation, if there is one, has a number ahead of the projection.
+fn bottleneck(convolutions: Convolutions, part: &str, which: &str) -> Option<&'static str> {
+    match which {
+        "fc1" => Some("se.conv_reduce"),
+        "fc2" => Some("se.conv_expand"),
+        which => convolutions[index(part)?.min(convolutions.len() - 1)].get(index(which)?).copied(),
+    }
 }
 
 fn mobilenet_v2(path: &[&str]) -> Option<String> {

@@ -1,11 +1,12 @@
 //! Error messages for a file that does not fit a model: every tensor, and what to do.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::WeightsFile;
 use super::first_conv::{differs_in_channels, first_conv};
 use crate::error::Error;
-use crate::model::{Description, TensorId, TensorRole, TensorSpec};
+use crate::model::{Description, TensorId, TensorRole};
 use crate::pipeline::suggest::closest_name;
 use crate::sanitize;
 
@@ -79,11 +80,11 @@ impl Unmatched<'_> {
             let spec = &self.description.tensors[id];
             let name = self.source.written(&spec.name);
             let same_shape =
-                candidates.iter().filter(|(key, _)| self.source.entries()[*key].shape == self.shape(spec));
+                candidates.iter().filter(|(key, _)| self.source.entries()[*key].shape == *self.shape(id));
             let near = closest_name(&name, same_shape.map(|(_, written)| written.as_str()))
                 .or_else(|| closest_name(&name, candidates.iter().map(|(_, written)| written.as_str())));
             let near = near.map(|name| format!("; the file has `{name}`")).unwrap_or_default();
-            format!("  missing     `{name}` {:?}{near}", self.shape(spec))
+            format!("  missing     `{name}` {:?}{near}", self.shape(id))
         };
         self.missing.iter().map(line)
     }
@@ -93,7 +94,7 @@ impl Unmatched<'_> {
             let spec = &self.description.tensors[id];
             let found = &self.source.entries()[&spec.name].shape;
             let name = self.source.written(&spec.name);
-            format!("  mismatched  `{name}` {:?}; the file has {found:?}", self.shape(spec))
+            format!("  mismatched  `{name}` {:?}; the file has {found:?}", self.shape(id))
         };
         self.mismatched.iter().map(line)
     }
@@ -118,8 +119,8 @@ impl Unmatched<'_> {
     }
 
     /// The shape that the file would store.
-    fn shape<'a>(&self, spec: &'a TensorSpec) -> &'a [usize] {
-        self.source.dialect().shape(spec)
+    fn shape(&self, id: TensorId) -> Cow<'_, [usize]> {
+        self.source.dialect().shape(self.description, id)
     }
 
     /// A prefix on every name of the file without which the model would know them.

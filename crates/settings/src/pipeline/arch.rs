@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Normalize;
+use super::{Normalize, Variant};
 
 /// All architectures, for a macro that makes something of them. A line has the variant of [`Arch`], the name in files, the
 /// `ArchSpec` in `model`, and the fields of [`ArchFacts`] that are not those of [`PLAIN`].
@@ -17,14 +17,22 @@ macro_rules! architectures {
             ResNet101 = "resnet101", resnet::RESNET101, { any_channels: true };
             ResNet152 = "resnet152", resnet::RESNET152, { any_channels: true };
             MobileNetV2 = "mobilenet_v2", mobilenet_v2::MOBILENET_V2, { any_channels: true };
-            MobileNetV3Large = "mobilenet_v3_large", mobilenet_v3::LARGE, { any_channels: true };
-            MobileNetV3Small = "mobilenet_v3_small", mobilenet_v3::SMALL, { any_channels: true };
-            EfficientNetB0 = "efficientnet_b0", efficientnet::B0, { any_channels: true, stochastic_depth: true };
-            EfficientNetB1 = "efficientnet_b1", efficientnet::B1, { any_channels: true, stochastic_depth: true };
-            EfficientNetB2 = "efficientnet_b2", efficientnet::B2, { any_channels: true, stochastic_depth: true };
-            EfficientNetB3 = "efficientnet_b3", efficientnet::B3, { any_channels: true, stochastic_depth: true };
-            EfficientNetB4 = "efficientnet_b4", efficientnet::B4, { any_channels: true, stochastic_depth: true };
-            EfficientNetV2S = "efficientnet_v2_s", efficientnet_v2::SMALL, { any_channels: true, stochastic_depth: true };
+            MobileNetV3Large = "mobilenet_v3_large", mobilenet_v3::LARGE,
+                { any_channels: true, variants: &[Timm, Tensorflow] };
+            MobileNetV3Small = "mobilenet_v3_small", mobilenet_v3::SMALL,
+                { any_channels: true, variants: &[Timm, Tensorflow] };
+            EfficientNetB0 = "efficientnet_b0", efficientnet::B0,
+                { any_channels: true, stochastic_depth: true, variants: &[Tensorflow] };
+            EfficientNetB1 = "efficientnet_b1", efficientnet::B1,
+                { any_channels: true, stochastic_depth: true, variants: &[Tensorflow] };
+            EfficientNetB2 = "efficientnet_b2", efficientnet::B2,
+                { any_channels: true, stochastic_depth: true, variants: &[Tensorflow] };
+            EfficientNetB3 = "efficientnet_b3", efficientnet::B3,
+                { any_channels: true, stochastic_depth: true, variants: &[Tensorflow] };
+            EfficientNetB4 = "efficientnet_b4", efficientnet::B4,
+                { any_channels: true, stochastic_depth: true, variants: &[Tensorflow] };
+            EfficientNetV2S = "efficientnet_v2_s", efficientnet_v2::SMALL,
+                { any_channels: true, stochastic_depth: true, variants: &[Timm, Tensorflow] };
             EfficientNetLite0 = "efficientnet_lite0", efficientnet_lite::LITE0, { any_channels: true, stochastic_depth: true };
             RegNetY400Mf = "regnet_y_400mf", regnet::Y_400MF, { any_channels: true };
             RegNetY800Mf = "regnet_y_800mf", regnet::Y_800MF, { any_channels: true };
@@ -95,6 +103,8 @@ struct ArchFacts {
     image_sizes: ImageSizes,
     /// The name of the channel statistics.
     normalize: Option<&'static str>,
+    /// Other than torchvision's.
+    variants: &'static [Variant],
 }
 
 /// Those of a convolutional network that trains.
@@ -107,6 +117,7 @@ const PLAIN: ArchFacts = ArchFacts {
     positions: Positions::None,
     image_sizes: ImageSizes::Any,
     normalize: None,
+    variants: &[],
 };
 
 macro_rules! declare {
@@ -121,6 +132,11 @@ macro_rules! declare {
         }
 
         impl Arch {
+            /// All of them, in the order of the language.
+            pub fn all() -> &'static [Self] {
+                &[$(Self::$variant,)+]
+            }
+
             /// As it is written in files.
             pub fn name(self) -> &'static str {
                 match self {
@@ -131,6 +147,7 @@ macro_rules! declare {
             fn facts(self) -> ArchFacts {
                 use ImageSizes::{MultipleOf, Only};
                 use Positions::{Resampled, Sized};
+                use Variant::{Tensorflow, Timm};
                 match self {
                     $(Self::$variant => ArchFacts { $($field: $value,)* ..PLAIN },)+
                 }
@@ -175,6 +192,11 @@ impl Arch {
     /// Whether it computes the position embeddings for other image sizes from those of pretraining.
     pub fn resamples_positions(self) -> bool {
         self.facts().positions == Positions::Resampled
+    }
+
+    /// Its variants besides [`Variant::Torchvision`].
+    pub fn variants(self) -> &'static [Variant] {
+        self.facts().variants
     }
 
     pub fn image_sizes(self) -> ImageSizes {

@@ -103,5 +103,5 @@ pub enum Difficult {
 
 impl AvailableSplits {
     /// What only the data show: a list in the data may name any split.
-    pub(super) const BY_THE_DATA: Self = Self { validation: true, test: true };
+    pub(super) const BY_THE_DATA: Self = Self { train: true, validation: true, test: true };
 }

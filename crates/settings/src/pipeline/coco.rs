@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::EvaluationSplit;
 use super::boxed_images::with_box_images;
 use super::data::{AvailableSplits, DataSettings, Split, SplitFolders, SplitMethod};
 use super::images::ImageSettings;
@@ -52,6 +53,10 @@ impl DataSettings for Coco {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct CocoSplit {
+    /// The split of all images, instead of fractions: `test` for a data set that is for evaluation alone. Evaluations of it
+    /// use this split by default, and stages that name no data set use another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<EvaluationSplit>,
     /// Fraction of the images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub validation: f64,
@@ -80,23 +85,37 @@ pub struct CocoSplit {
     /// JSON files of other splits, with the same categories. `file` then lists the training images, and those of splits
     /// that take a fraction of it.
     pub files: Option<SplitFiles>,
-    /// Folders below `root` with the images of each JSON file, such as `train2017`. By default `root` itself.
+    /// Folders with the images of each JSON file, such as `train2017`, relative to `root` or as absolute paths. By default
+    /// `root` itself. Paths of images in a folder outside of `root` begin with the name of the split.
     pub folders: Option<SplitFolders>,
 }
 
 impl Default for CocoSplit {
     fn default() -> Self {
-        let Split { validation, test, method, require_classes, seed, group, folds, fold, folders } =
+        let Split { all, validation, test, method, require_classes, seed, group, folds, fold, folders } =
             Split::default();
-        Self { validation, test, method, require_classes, seed, group, folds, fold, files: None, folders }
+        Self {
+            all,
+            validation,
+            test,
+            method,
+            require_classes,
+            seed,
+            group,
+            folds,
+            fold,
+            files: None,
+            folders,
+        }
     }
 }
 
 impl CocoSplit {
     /// The settings that split by fraction.
     pub fn shares(&self) -> Split {
-        let Self { validation, test, method, require_classes, seed, group, folds, fold, .. } = self.clone();
-        Split { validation, test, method, require_classes, seed, group, folds, fold, folders: None }
+        let Self { all, validation, test, method, require_classes, seed, group, folds, fold, .. } =
+            self.clone();
+        Split { all, validation, test, method, require_classes, seed, group, folds, fold, folders: None }
     }
 
     /// The splits it makes.
@@ -106,6 +125,7 @@ impl CocoSplit {
             self.files.as_ref().is_some_and(|files| file(files).is_some())
         };
         AvailableSplits {
+            train: shares.train,
             validation: has(|files| &files.validation) || shares.validation,
             test: has(|files| &files.test) || shares.test,
         }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pixels::default_channels;
-use super::{Coco, Color, Csv, Fit, ImageSettings, LabelKind, Normalize, Voc, Yolo};
+use super::{Coco, Color, Csv, EvaluationSplit, Fit, ImageSettings, LabelKind, Normalize, Voc, Yolo};
 
 /// A data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +39,17 @@ impl Data {
     /// The classes that the settings list, if any.
     pub fn classes(&self) -> Option<&Vec<String>> {
         self.settings().classes()
+    }
+
+    /// The folders of its splits, if its settings name any.
+    pub(super) fn split_folders_mut(&mut self) -> Option<&mut SplitFolders> {
+        match self {
+            Self::ImageFolder(settings) => settings.split.folders.as_mut(),
+            Self::Csv(_) => None,
+            Self::Yolo(settings) => settings.split.folders.as_mut(),
+            Self::Coco(settings) => settings.split.folders.as_mut(),
+            Self::Voc(settings) => settings.split.folders.as_mut(),
+        }
     }
 
     /// What each image is annotated with.
@@ -81,11 +92,31 @@ impl DataSettings for ImageFolder {
     }
 }
 
-/// Which splits a data set has besides training, as far as its settings say.
+/// Which splits a data set has, as far as its settings say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AvailableSplits {
+    pub train: bool,
     pub validation: bool,
     pub test: bool,
+}
+
+impl AvailableSplits {
+    pub(super) fn only(split: EvaluationSplit) -> Self {
+        let is = |other| split == other;
+        Self {
+            train: is(EvaluationSplit::Train),
+            validation: is(EvaluationSplit::Validation),
+            test: is(EvaluationSplit::Test),
+        }
+    }
+
+    pub fn has(self, split: EvaluationSplit) -> bool {
+        match split {
+            EvaluationSplit::Train => self.train,
+            EvaluationSplit::Validation => self.validation,
+            EvaluationSplit::Test => self.test,
+        }
+    }
 }
 
 /// A folder of images with one subfolder per class.
@@ -158,6 +189,10 @@ pub(super) fn default_exif_orientation() -> bool {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct Split {
+    /// The split of all images, instead of fractions: `test` for a data set that is for evaluation alone. Evaluations of it
+    /// use this split by default, and stages that name no data set use another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<EvaluationSplit>,
     /// Fraction of the images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub validation: f64,
@@ -183,14 +218,16 @@ pub struct Split {
     /// The part that is held out for validation, from 1 to `folds`. The others are training images.
     #[schemars(range(min = 1, max = 100))]
     pub fold: Option<u32>,
-    /// Folders below `root` that hold the splits. A split with a folder takes no fraction; a split without one may take
-    /// a fraction of the training folder.
+    /// Folders that hold the splits, relative to `root` or as absolute paths. A split with a folder takes no fraction; a
+    /// split without one may take a fraction of the training folder. Paths of images in a folder outside of `root` begin
+    /// with the name of the split.
     pub folders: Option<SplitFolders>,
 }
 
 impl Default for Split {
     fn default() -> Self {
         Self {
+            all: None,
             validation: 0.0,
             test: 0.0,
             method: SplitMethod::default(),
@@ -205,15 +242,22 @@ impl Default for Split {
 }
 
 impl Split {
+    /// The split of images of which nothing else says another one.
+    pub fn usual(&self) -> EvaluationSplit {
+        self.all.unwrap_or(EvaluationSplit::Train)
+    }
+
     /// The splits it makes.
     pub fn parts(&self) -> AvailableSplits {
         let validation = self.validation > 0.0 || self.folds.is_some();
-        match &self.folders {
-            Some(folders) => AvailableSplits {
+        match (self.all, &self.folders) {
+            (Some(all), _) => AvailableSplits::only(all),
+            (None, Some(folders)) => AvailableSplits {
+                train: true,
                 validation: folders.validation.is_some() || validation,
                 test: folders.test.is_some() || self.test > 0.0,
             },
-            None => AvailableSplits { validation, test: self.test > 0.0 },
+            (None, None) => AvailableSplits { train: true, validation, test: self.test > 0.0 },
         }
     }
 }
@@ -229,7 +273,7 @@ pub enum SplitMethod {
     Balanced,
 }
 
-/// The folders that hold the splits of a data set.
+/// The folders that hold the splits of a data set. `${VAR}` is replaced by the environment variable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SplitFolders {

@@ -19,7 +19,7 @@ fn by_folders(split: &Split) -> Option<OtherSplitSetting> {
     split.folders.as_ref().map(|folders| OtherSplitSetting {
         by: "folders",
         does: "the folders determine the split of each image",
-        parts: AvailableSplits { validation: folders.validation.is_some(), test: folders.test.is_some() },
+        parts: given(folders.validation.is_some(), folders.test.is_some()),
     })
 }
 
@@ -51,7 +51,7 @@ pub fn coco(draft: &mut UncheckedPipeline, path: &str) {
     let given = split.files.as_ref().map(|files| OtherSplitSetting {
         by: "files",
         does: "the files determine the split of each image",
-        parts: AvailableSplits { validation: files.validation.is_some(), test: files.test.is_some() },
+        parts: given(files.validation.is_some(), files.test.is_some()),
     });
     if let Some(folders) = &split.folders {
         let files = split.files.as_ref();
@@ -97,16 +97,20 @@ pub fn table(draft: &mut UncheckedPipeline, path: &str) {
         (Some(_), None) => Some(OtherSplitSetting {
             by: "column",
             does: "the column determines the split of each image",
-            parts: AvailableSplits { validation: true, test: true },
+            parts: AvailableSplits::BY_THE_DATA,
         }),
         (None, Some(files)) => Some(OtherSplitSetting {
             by: "files",
             does: "the tables determine the split of each image",
-            parts: AvailableSplits { validation: files.validation.is_some(), test: files.test.is_some() },
+            parts: given(files.validation.is_some(), files.test.is_some()),
         }),
         (None, None) => None,
     };
     parts(draft, &at, &split.shares(), given);
+}
+
+fn given(validation: bool, test: bool) -> AvailableSplits {
+    AvailableSplits { train: true, validation, test }
 }
 
 /// The setting that splits images other than by fraction.
@@ -118,6 +122,10 @@ struct OtherSplitSetting {
 }
 
 fn parts(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<OtherSplitSetting>) {
+    group(draft, at, split);
+    if split.all.is_some() {
+        return all_in_one(draft, at, split, given);
+    }
     if let Some(OtherSplitSetting { by, does, parts }) = given {
         let usual = Split::default();
         let (validation, test) = (split.validation != usual.validation, split.test != usual.test);
@@ -145,6 +153,9 @@ fn parts(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<O
         );
         draft.report(draft.span(at), "conflict", message, "their sum must be below 1".to_owned());
     }
+}
+
+fn group(draft: &mut UncheckedPipeline, at: &str, split: &Split) {
     if let Some(group) = &split.group {
         let place = draft.span(&format!("{at}.group"));
         match Regex::new(group) {
@@ -157,6 +168,25 @@ fn parts(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<O
             }
             Ok(_) => {}
         }
+    }
+}
+
+/// A data set whose images are all in one split: nothing else splits them.
+fn all_in_one(draft: &mut UncheckedPipeline, at: &str, split: &Split, given: Option<OtherSplitSetting>) {
+    let usual = Split::default();
+    let idle = [
+        ("validation", split.validation != usual.validation),
+        ("test", split.test != usual.test),
+        ("method", split.method != usual.method),
+        ("seed", split.seed != usual.seed),
+        ("folds", split.folds.is_some()),
+        ("fold", split.fold.is_some()),
+    ];
+    let idle = idle.into_iter().filter(|(_, given)| *given).map(|(key, _)| key);
+    for key in idle.chain(given.map(|given| given.by)) {
+        let message = format!("`{key}` has no effect: `all` puts every image into one split");
+        let place = draft.key_span(&format!("{at}.{key}"));
+        draft.report(place, "conflict", message, format!("remove `{key}` or `all`"));
     }
 }
 

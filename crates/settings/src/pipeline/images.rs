@@ -52,6 +52,11 @@ impl ImageSettings {
         mean.into_iter().zip(std).collect()
     }
 
+    /// The length of the shorter side before the centre crop of this size.
+    pub fn shorter_side(&self, image_size: usize) -> usize {
+        self.resize.unwrap_or_else(|| self.resize_rounding.round(image_size * 8, 7))
+    }
+
     /// Whether pixels keep the depth and the channels of their files, instead of becoming 8-bit RGB.
     pub fn keeps_depth(&self) -> bool {
         self.range.is_some() || self.channels != RGB_CHANNELS || !self.color.is_default()

@@ -190,6 +190,7 @@ fn apply_overrides<'a>(
     to_presets.into_iter().for_each(|set| set.apply(root, diagnostics));
     preset::apply(root);
     to_stages.into_iter().for_each(|set| set.apply(root, diagnostics));
+    merge::apply_splits(root);
 }
 
 /// A file, merged with the file that it extends.

@@ -8,6 +8,7 @@ use super::diagnostics::Diagnostic;
 use super::document::{self, Node, NodeValue};
 use super::paths::{self, Variables};
 use super::source_text::SourceText;
+use super::unchecked::unnamed;
 
 /// The settings that select which parameters train. They exclude each other, so a stage that sets one takes none of
 /// them from the defaults.
@@ -103,6 +104,31 @@ pub fn apply_defaults(root: &mut Node) {
             if let (true, true, NodeValue::Table(settings)) = (takes, lacks, &mut stage.value) {
                 settings.push(what.to_owned(), named.clone());
             }
+        }
+    }
+}
+
+/// Gives every evaluation that has no `split` that of its data set, if all images of it are in one.
+pub fn apply_splits(root: &mut Node) {
+    let data = root.get("data").cloned();
+    let tables = data.as_ref().map(Node::entries).unwrap_or_default();
+    let Some(Node { value: NodeValue::Table(stages), .. }) = root.get_mut("stage") else { return };
+    for (_, stage) in stages.iter_mut() {
+        let searches =
+            |side: &str| stage.get("identification").is_some_and(|table| table.get(side).is_some());
+        // A search that names two splits has no use for the stage's own.
+        let names_both = searches("gallery") && searches("query") && stage.get("verification").is_none();
+        let is_open = stage.get("kind").and_then(Node::text) == Some("evaluate")
+            && stage.get("split").is_none()
+            && !names_both;
+        let name = match stage.get("data") {
+            Some(named) => named.text(),
+            None => unnamed(tables),
+        };
+        let table = name.and_then(|name| tables.iter().find(|(table, _)| table == name));
+        let split = table.and_then(|(_, table)| table.get("split")?.get("all"));
+        if let (true, Some(split), NodeValue::Table(settings)) = (is_open, split.cloned(), &mut stage.value) {
+            settings.push("split".to_owned(), Node { key: None, ..split });
         }
     }
 }

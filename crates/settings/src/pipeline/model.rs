@@ -11,6 +11,11 @@ use super::Arch;
 pub struct Model {
     /// The architecture, by torchvision's, timm's or Ultralytics' name.
     pub arch: Arch,
+    /// Whose padding and batch normalisation the network has, if several libraries have trained it. Tensors are the same in
+    /// all. For EfficientNet and MobileNetV3 only.
+    #[serde(default, skip_serializing_if = "Variant::is_default")]
+    #[schemars(extend("default" = "torchvision"))]
+    pub variant: Variant,
     /// The head, which computes class scores (logits) from features, or boxes and class scores from feature maps.
     #[serde(default)]
     pub head: Head,
@@ -30,9 +35,38 @@ impl Model {
     pub fn of(arch: Arch) -> Self {
         Self {
             arch,
+            variant: Variant::default(),
             head: Head::default(),
             stochastic_depth: 0.0,
             position_resampling: PositionResampling::default(),
+        }
+    }
+}
+
+/// How a network pads and normalises, by whose training its published weights are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// As torchvision. EfficientNet-B0 to -B4 of timm are the same.
+    #[default]
+    Torchvision,
+    /// As timm trained it: an eps of 1e-5, for `mobilenetv3_large_100`, `mobilenetv3_small_100` and `efficientnetv2_s`.
+    Timm,
+    /// As TensorFlow: padding `SAME` and an eps of 1e-3, for timm's networks that begin with `tf_`.
+    Tensorflow,
+}
+
+impl Variant {
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As it is written in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Torchvision => "torchvision",
+            Self::Timm => "timm",
+            Self::Tensorflow => "tensorflow",
         }
     }
 }

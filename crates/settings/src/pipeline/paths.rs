@@ -10,18 +10,22 @@ use super::{RemoteWeights, suggest};
 use crate::regular_file::{self, ReadRefusal};
 
 /// The settings that are paths. `*` is any name.
-const PATHS: [&[&str]; 10] = [
+const PATHS: [&[&str]; 11] = [
     &["extends"],
     &["data", "*", "root"],
     &["data", "*", "file"],
     &["data", "*", "split", "files", "validation"],
     &["data", "*", "split", "files", "test"],
     &["stage", "*", "file"],
+    &["stage", "*", "adapter_file"],
     &["stage", "*", "pipeline"],
     &["stage", "*", "verification", "pairs"],
     &["stage", "*", "subsets", "*", "file"],
     &["stage", "*", "subsets", "*", "folder"],
 ];
+
+/// Paths that are relative to another setting, not to the file.
+const RELATIVE_PATHS: [&[&str]; 1] = [&["data", "*", "split", "folders", "*"]];
 
 /// Looks up variables and remembers the values.
 #[derive(Clone)]
@@ -81,12 +85,13 @@ fn first_variable(text: &str) -> Option<&str> {
     inside.map(|(name, _)| name).find(|name| is_variable(name))
 }
 
-fn is_path(path: &[&str]) -> bool {
+/// Whether a setting is one of these paths.
+fn is_path(paths: &[&[&str]], path: &[&str]) -> bool {
     let fits = |pattern: &&[&str]| {
         pattern.len() == path.len()
             && pattern.iter().zip(path).all(|(want, have)| *want == "*" || want == have)
     };
-    PATHS.iter().any(fits)
+    paths.iter().any(fits)
 }
 
 /// Lets `change` rewrite every path of a tree.
@@ -111,7 +116,7 @@ pub fn for_each(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
 fn for_each_in_matrix(root: &mut Node, change: &mut dyn FnMut(&mut String)) {
     let mut rewrite = |path: &str, node: &mut Node| {
         let steps: Vec<&str> = path.split('.').collect();
-        if let (true, NodeValue::String(text)) = (is_path(&steps), &mut node.value) {
+        if let (true, NodeValue::String(text)) = (is_path(&PATHS, &steps), &mut node.value) {
             change(text);
         }
     };
@@ -140,7 +145,7 @@ pub fn check_variables(
         let mut report = |code, message: String, help: String| {
             diagnostics.push(Diagnostic::new(&node.place, code, message).help(help));
         };
-        if !is_path(path) {
+        if !is_path(&PATHS, path) && !is_path(&RELATIVE_PATHS, path) {
             if let Some(name) = first_variable(text) {
                 let message = format!("`${{{name}}}` is used in a setting that is not a path");
                 report(
@@ -290,6 +295,12 @@ pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnos
         }
     }
     for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
+        let adapter = stage.get("adapter_file").and_then(|node| Some((node, node.text()?)));
+        if let Some((node, Ok(path))) = adapter.map(|(node, text)| (node, variables.expand(text))) {
+            sought.push((node, path, false));
+        }
+    }
+    for (_, stage) in root.get("stage").map(Node::entries).unwrap_or_default() {
         let Some(node) = stage.get("verification").and_then(|verification| verification.get("pairs")) else {
             continue;
         };
@@ -322,10 +333,13 @@ pub fn check_inputs(root: &Node, base: &Path, variables: &mut Variables, diagnos
         let folders =
             data.get("split").and_then(|split| split.get("folders")).map(Node::entries).unwrap_or_default();
         for (_, folder) in folders.iter().filter(|_| there) {
-            if let Some(name) = folder.text() {
-                // A YOLO data set may name a list of images.
-                sought.push((folder, format!("{path}/{name}"), !name.ends_with(".txt")));
-            }
+            let Some(Ok(name)) = folder.text().map(|text| variables.expand(text)) else { continue };
+            // A YOLO data set may name a list of images.
+            let is_folder = !name.ends_with(".txt");
+            let inside = format!("{path}/{name}");
+            // `/train` has always been a folder of `root` too.
+            let is_elsewhere = Path::new(&name).is_absolute() && !base.join(&inside).exists();
+            sought.push((folder, if is_elsewhere { name } else { inside }, is_folder));
         }
     }
     for (node, path, folder) in sought {

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::paths::{self, ExpandError};
-use super::{Data, ExternalStage, FetchedWeights, LoadWeights, Model, RemoteWeights, Run, Stage};
+use super::{
+    Data, ExternalStage, FetchedWeights, LoadWeights, Model, RemoteWeights, Run, SplitFolders, Stage,
+};
 use crate::error::{Error, Result};
 
 /// A checked pipeline. Paths are kept as written; [`Resolved::path`] resolves them.
@@ -96,6 +98,20 @@ impl Resolved {
     /// A variable is not set. This happens only if the pipeline was loaded without its inputs.
     pub fn path(&self, text: &str) -> Result<PathBuf> {
         Ok(self.base.join(self.expand(text)?))
+    }
+
+    /// A data set with the variables in the folders of its splits replaced. These folders are relative to its root.
+    ///
+    /// # Errors
+    /// As [`Self::path`].
+    pub fn with_expanded_folders(&self, data: &Data) -> Result<Data> {
+        let mut data = data.clone();
+        if let Some(SplitFolders { train, validation, test }) = data.split_folders_mut() {
+            for folder in [Some(train), validation.as_mut(), test.as_mut()].into_iter().flatten() {
+                *folder = self.expand(folder)?;
+            }
+        }
+        Ok(data)
     }
 
     fn expand(&self, text: &str) -> Result<String> {
@@ -193,7 +209,7 @@ impl Resolved {
         match (stage, fetched) {
             (Stage::LoadWeights(load), Some(fetched)) => {
                 let (file, sha256) = (Some(fetched.pinned.to_string()), Some(fetched.sha256.clone()));
-                Stage::LoadWeights(LoadWeights { file, sha256, ..load.clone() })
+                Stage::LoadWeights(Box::new(LoadWeights { file, sha256, ..(**load).clone() }))
             }
             _ => stage.clone(),
         }

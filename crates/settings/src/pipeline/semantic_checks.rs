@@ -156,6 +156,17 @@ fn model(draft: &mut UncheckedPipeline, path: &str) {
         let help = "remove `stochastic_depth`, or use an architecture that supports it".to_owned();
         draft.report(place, "no-effect", message, help);
     }
+    if !model.variant.is_default() && !model.arch.variants().contains(&model.variant) {
+        let (arch, variant) = (model.arch.name(), model.variant.name());
+        let message = format!("`{arch}` has no variant `{variant}`");
+        let others: Vec<String> =
+            model.arch.variants().iter().map(|variant| format!("`{}`", variant.name())).collect();
+        let help = match others.is_empty() {
+            true => "remove `variant`".to_owned(),
+            false => format!("remove `variant`, or use {}", others.join(" or ")),
+        };
+        draft.report(draft.span(&format!("{path}.variant")), "no-effect", message, help);
+    }
     if !model.position_resampling.is_default() && !model.arch.resamples_positions() {
         let arch = draft.get(&format!("{path}.arch")).and_then(Node::text).unwrap_or_default();
         let message = format!("`{arch}` does not resample position embeddings");
@@ -191,7 +202,16 @@ fn train(draft: &mut UncheckedPipeline, name: &str, path: &str) {
     distill(draft, path);
     label_checks::train(draft, name, path);
     sampler_checks::check(draft, name, path);
-    if draft.parts_of(name).is_some_and(|parts| !parts.validation) {
+    let parts = draft.parts_of(name);
+    if parts.is_some_and(|parts| !parts.train) {
+        let data = draft.name_of(name, "data").unwrap_or_default();
+        let message =
+            format!("`data.{data}` has no training images: `split.all` puts them into another split");
+        let help = "name a data set with training images in `data`, or remove `split.all`".to_owned();
+        let place = draft.span(&format!("{path}.data"));
+        return draft.report(place, "no-split", message, help);
+    }
+    if parts.is_some_and(|parts| !parts.validation) {
         let monitor: Option<Monitor> = draft.read(&format!("{path}.monitor"));
         let asked = [
             ("early_stop", draft.read::<EarlyStop>(&format!("{path}.early_stop")).is_some()),
@@ -392,17 +412,25 @@ fn validation_split_exists(draft: &mut UncheckedPipeline, stage: &str, at: &str)
         Some(_) => draft.read(at),
         None => Some(EvaluationSplit::default()),
     };
-    let (part, there) = match part {
-        Some(EvaluationSplit::Validation) => ("validation", parts.validation),
-        Some(EvaluationSplit::Test) => ("test", parts.test),
-        Some(EvaluationSplit::Train) | None => return,
+    let Some(part) = part.filter(|part| !parts.has(*part)) else { return };
+    let data = draft.name_of(stage, "data").unwrap_or_default();
+    let message = format!("`data.{data}` has no {} split to evaluate on", part.name());
+    let there: Vec<String> = EvaluationSplit::ALL
+        .into_iter()
+        .filter(|split| parts.has(*split))
+        .map(|split| format!("`{}`", split.name()))
+        .collect();
+    let help = match part {
+        EvaluationSplit::Train => format!("it has {}", there.join(" and ")),
+        part => {
+            let name = part.name();
+            format!(
+                "hold out images with `data.{data}.split.{name}`, or use another split: it has {}",
+                there.join(" and ")
+            )
+        }
     };
-    if !there {
-        let data = draft.name_of(stage, "data").unwrap_or_default();
-        let message = format!("`data.{data}` has no {part} split to evaluate on");
-        let help = format!("hold out images with `data.{data}.split.{part}`, or use another split");
-        draft.report(draft.span(at), "no-split", message, help);
-    }
+    draft.report(draft.span(at), "no-split", message, help);
 }
 
 fn patterns(draft: &mut UncheckedPipeline, path: &str) {

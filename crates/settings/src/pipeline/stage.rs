@@ -22,7 +22,7 @@ use super::training::{BatchNormPolicy, EarlyStop, Ema, Features, Monitor, Precis
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Stage {
-    LoadWeights(LoadWeights),
+    LoadWeights(Box<LoadWeights>),
     InitWeights(InitWeights),
     Train(Box<Train>),
     Evaluate(Evaluate),
@@ -61,6 +61,12 @@ pub struct LoadWeights {
     /// The stage of that pipeline, such as `domain@best`. It must have been run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
+    /// A file of low-rank adapters (LoRA) that is merged into the weights: `adapter.safetensors` of a run, or PEFT's
+    /// `adapter_model.safetensors` with its `adapter_config.json`. Its head and whatever else it has replace those of the
+    /// weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub adapter_file: Option<String>,
     /// Patterns of tensors that are not loaded but initialised at random, such as `["@head"]`.
     #[serde(default)]
     pub reinit: Vec<String>,
@@ -222,7 +228,7 @@ pub struct Evaluate {
     pub ensemble: Option<Vec<String>>,
     /// The data set to evaluate on, by its name under `[data]`. Optional if the file has one data set.
     pub data: Option<String>,
-    /// The split to evaluate on.
+    /// The split to evaluate on. If `split.all` of the data set puts all images into one split, it is the default.
     #[serde(default)]
     pub split: EvaluationSplit,
     /// Compares pairs of images by their embeddings, instead of predicting classes.

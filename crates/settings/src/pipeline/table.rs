@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::EvaluationSplit;
 use super::data::{
     AvailableSplits, Broken, DataSettings, Decode, Grey16, ResizeRounding, Split, SplitMethod, Transparency,
     default_exif_orientation, default_image_size,
@@ -141,6 +142,10 @@ impl DataSettings for Csv {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct TableSplit {
+    /// The split of all images, instead of fractions: `test` for a data set that is for evaluation alone. Evaluations of it
+    /// use this split by default, and stages that name no data set use another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<EvaluationSplit>,
     /// Fraction of the images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub validation: f64,
@@ -176,9 +181,10 @@ pub struct TableSplit {
 
 impl Default for TableSplit {
     fn default() -> Self {
-        let Split { validation, test, method, require_classes, seed, group, folds, fold, folders: _ } =
+        let Split { all, validation, test, method, require_classes, seed, group, folds, fold, folders: _ } =
             Split::default();
         Self {
+            all,
             validation,
             test,
             method,
@@ -196,17 +202,19 @@ impl Default for TableSplit {
 impl TableSplit {
     /// The settings that split by fraction.
     pub fn shares(&self) -> Split {
-        let Self { validation, test, method, require_classes, seed, group, folds, fold, .. } = self.clone();
-        Split { validation, test, method, require_classes, seed, group, folds, fold, folders: None }
+        let Self { all, validation, test, method, require_classes, seed, group, folds, fold, .. } =
+            self.clone();
+        Split { all, validation, test, method, require_classes, seed, group, folds, fold, folders: None }
     }
 
     /// The splits it makes. A column may name any split, which only the table itself shows.
     pub fn parts(&self) -> AvailableSplits {
         match (&self.column, &self.files) {
-            (Some(_), _) => AvailableSplits { validation: true, test: true },
+            (Some(_), _) => AvailableSplits::BY_THE_DATA,
             (None, Some(files)) => {
                 let shares = self.shares().parts();
                 AvailableSplits {
+                    train: shares.train,
                     validation: files.validation.is_some() || shares.validation,
                     test: files.test.is_some() || shares.test,
                 }

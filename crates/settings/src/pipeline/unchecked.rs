@@ -70,14 +70,11 @@ impl<'a> UncheckedPipeline<'a> {
         self.warnings.push(Diagnostic::new(place, code, message).help(help).as_warning());
     }
 
-    /// The name of the stage's data set (or model): the name written there, or the only one in the file.
+    /// The name of the stage's data set (or model): the name written there, or that of [`unnamed`].
     pub fn name_of(&self, stage: &str, what: &str) -> Option<&'a str> {
         match self.get(&format!("stage.{stage}.{what}")) {
             Some(node) => node.text(),
-            None => match self.entries(what) {
-                [(only, _)] => Some(only),
-                _ => None,
-            },
+            None => unnamed(self.entries(what)),
         }
     }
 
@@ -115,8 +112,7 @@ impl<'a> UncheckedPipeline<'a> {
         })
     }
 
-    /// Checks that every stage names a data set and a model that exist. If the file has one, the stage need not name
-    /// it.
+    /// Checks that every stage names a data set and a model that exist, if the file does not leave only one.
     pub fn check_names(&mut self) {
         for (name, stage) in self.entries("stage") {
             let starts =
@@ -132,7 +128,7 @@ impl<'a> UncheckedPipeline<'a> {
         let known = self.entries(what);
         let names = known.iter().map(|(name, _)| name.as_str());
         match node.get(what) {
-            None if known.len() > 1 => {
+            None if known.len() > 1 && unnamed(known).is_none() => {
                 let message = format!("`{stage}` must name one of the {} {what} tables", known.len());
                 let help = format!("add `{what} = …`; there are {}", suggest::list(names));
                 self.report(node.span(), "ambiguous", message, help);
@@ -174,5 +170,18 @@ impl<'a> UncheckedPipeline<'a> {
     fn typed<T: DeserializeOwned>(&self, what: &str) -> impl Iterator<Item = Option<(String, T)>> {
         let typed = |node: &Node| serde_json::from_value(node.to_json()).ok();
         self.entries(what).iter().map(move |(name, node)| Some((name.clone(), typed(node)?)))
+    }
+}
+
+/// The data set (or model) of stages that name none: the only one, without data sets that are for evaluation alone.
+pub fn unnamed(tables: &[(String, Node)]) -> Option<&str> {
+    let is_for_training = |table: &Node| {
+        let all = table.get("split").and_then(|split| split.get("all")).and_then(Node::text);
+        all.is_none_or(|split| split == "train")
+    };
+    let mut candidates = tables.iter().filter(|(_, table)| is_for_training(table));
+    match (candidates.next(), candidates.next(), tables) {
+        (Some((only, _)), None, _) | (None, _, [(only, _)]) => Some(only),
+        _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::EvaluationSplit;
 use super::boxed_images::{Difficult, with_box_images};
 use super::data::{AvailableSplits, DataSettings, Split, SplitFolders, SplitMethod};
 use super::images::ImageSettings;
@@ -55,6 +56,10 @@ impl DataSettings for Voc {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("x-renamed" = { "stratify": "require_classes" }))]
 pub struct VocSplit {
+    /// The split of all images, instead of fractions: `test` for a data set that is for evaluation alone. Evaluations of it
+    /// use this split by default, and stages that name no data set use another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<EvaluationSplit>,
     /// Fraction of the images (or groups) held out for validation.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub validation: f64,
@@ -83,16 +88,18 @@ pub struct VocSplit {
     /// Whether to use the lists in `ImageSets/Main`, if there are any: `train.txt` (or `trainval.txt`), `val.txt` and
     /// `test.txt`.
     pub image_sets: bool,
-    /// Folders below `root` that hold the splits. A split with a folder takes no fraction; a split without one may take
-    /// a fraction of the training folder.
+    /// Folders that hold the splits, relative to `root` or as absolute paths. A split with a folder takes no fraction; a
+    /// split without one may take a fraction of the training folder. Paths of images in a folder outside of `root` begin
+    /// with the name of the split.
     pub folders: Option<SplitFolders>,
 }
 
 impl Default for VocSplit {
     fn default() -> Self {
-        let Split { validation, test, method, require_classes, seed, group, folds, fold, folders } =
+        let Split { all, validation, test, method, require_classes, seed, group, folds, fold, folders } =
             Split::default();
         Self {
+            all,
             validation,
             test,
             method,
@@ -111,6 +118,7 @@ impl VocSplit {
     /// The settings that split by fraction and by folders.
     pub fn shares(&self) -> Split {
         let Self {
+            all,
             validation,
             test,
             method,
@@ -122,12 +130,12 @@ impl VocSplit {
             image_sets: _,
             folders,
         } = self.clone();
-        Split { validation, test, method, require_classes, seed, group, folds, fold, folders }
+        Split { all, validation, test, method, require_classes, seed, group, folds, fold, folders }
     }
 
     /// The splits it makes. Lists may name any split, which only the data show.
     pub fn parts(&self) -> AvailableSplits {
-        match self.image_sets && self.folders.is_none() {
+        match self.image_sets && self.folders.is_none() && self.all.is_none() {
             true => AvailableSplits::BY_THE_DATA,
             false => self.shares().parts(),
         }

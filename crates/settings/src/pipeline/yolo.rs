@@ -43,7 +43,7 @@ with_box_images! {
 impl Yolo {
     /// The splits that exist besides training, as far as the settings say.
     pub(super) fn parts(has_file: bool, split: &Split) -> AvailableSplits {
-        match has_file && split.folders.is_none() {
+        match has_file && split.folders.is_none() && split.all.is_none() {
             true => AvailableSplits::BY_THE_DATA,
             false => split.parts(),
         }

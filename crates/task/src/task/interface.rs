@@ -173,6 +173,8 @@ pub enum OutputForm {
     Independent,
     /// Logits of boxes and classes at each place of several maps.
     Boxes,
+    /// Embeddings of unit length, which are compared.
+    Embeddings,
 }
 
 /// The number of images in a batch of examples, which becomes one sheet.

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use self::cleaning::Cleaning;
 use crate::data::class_presence::{self, PresenceRule};
 use crate::data::dataset::{Dataset, Sample};
+use crate::data::outside::OutsideFolders;
 use crate::data::split::SplitFractions;
 use crate::data::{Label, LabelKind, LabelledBox, Split};
 use crate::error::InputErrors;
@@ -25,7 +26,7 @@ use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
 
 pub use pairing::{LabelFiles, unreadable_pictures};
-pub use paths::RootFolder;
+pub use paths::{RootFolder, without_dots};
 
 /// The largest number of missing images that a message names.
 const NAMED: usize = 4;
@@ -64,6 +65,7 @@ pub enum Units {
 /// What a format has read.
 pub struct BoxedImages {
     pub root: PathBuf,
+    pub outside: OutsideFolders,
     /// All classes of the annotations, by the numbers in [`LabelledBox::class`].
     pub names: Vec<String>,
     /// COCO's category id of each of them.
@@ -177,10 +179,10 @@ impl BoxedImages {
 
     /// Images that cannot be read are an error, or are left out. One error covers all missing ones.
     fn require_files(&mut self, broken: Broken) {
-        let (root, mistakes) = (&self.root, &mut self.mistakes);
+        let (root, outside, mistakes) = (&self.root, &self.outside, &mut self.mistakes);
         let mut missing: Vec<(String, Option<String>)> = Vec::new();
         self.images.retain(|image| {
-            let file = root.join(&image.path);
+            let file = outside.file(root, &image.path);
             let Some(refused) = regular_file::refusal(&file) else { return true };
             if broken == Broken::Skip {
                 self.unreadable.push((image.path.clone(), refused.to_string()));
@@ -202,7 +204,8 @@ impl BoxedImages {
         });
         if broken == Broken::Error {
             for (path, cause) in self.unreadable.drain(..) {
-                let error = Error::usage(format!("cannot read `{}`: {cause}", root.join(path).display()));
+                let file = outside.file(root, &path);
+                let error = Error::usage(format!("cannot read `{}`: {cause}", file.display()));
                 let hint = "restore or remove it, or set `broken = \"skip\"` to leave out such images";
                 mistakes.add("image that cannot be read", error.hint(hint));
             }
@@ -306,6 +309,7 @@ impl BoxedImages {
         ignored.sort();
         let mut dataset = Dataset {
             root: self.root,
+            outside: self.outside,
             classes,
             label_kind: LabelKind::Boxes,
             samples,
@@ -315,12 +319,13 @@ impl BoxedImages {
             box_sizes,
             warnings: self.warnings,
         };
-        if dataset.split(Split::Train).is_empty() {
-            return Err(Error::usage("no image is in the training split"));
+        let usual = rules.split.usual();
+        if dataset.split(usual).is_empty() {
+            return Err(Error::usage(format!("no image is in the {} split", usual.in_words())));
         }
         let parts: Vec<Split> = Split::ALL
             .into_iter()
-            .filter(|part| *part == Split::Train || !dataset.split(*part).is_empty())
+            .filter(|part| *part == usual || !dataset.split(*part).is_empty())
             .collect();
         let demand = PresenceRule {
             every_class: rules.split.require_classes,

@@ -4,6 +4,7 @@ mod json;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use self::json::{CocoAnnotation, CocoFile, CocoId};
@@ -11,8 +12,11 @@ use super::boxed::{BoxedImages, BoxedRules, FoundBox, FoundImage, RootFolder, Un
 use super::files_of_splits::{files_of_splits, root_folder};
 use super::format::DataFormat;
 use super::is_image;
+use super::split_place::absolute;
+use super::walk::join;
 use crate::data::dataset::{Dataset, require_folder};
 use crate::data::image::image_format_extensions;
+use crate::data::outside::OutsideFolders;
 use crate::data::{BoxArea, LabelledBox, Split};
 use crate::error::InputErrors;
 use crate::pipeline::Coco;
@@ -30,7 +34,7 @@ impl DataFormat for Coco {
         let file = resolve(&self.file)?;
         let root = root_folder(&file, self.root.as_deref(), resolve)?;
         require_folder(&root)?;
-        let files = files_of_splits(file, self.split.files.as_ref(), resolve)?;
+        let files = files_of_splits((self.split.shares().usual(), file), self.split.files.as_ref(), resolve)?;
         read_files(self, &files, RootFolder::new(root))
     }
 }
@@ -38,6 +42,7 @@ impl DataFormat for Coco {
 fn read_files(settings: &Coco, files: &[(Split, PathBuf)], root: RootFolder) -> Result<Dataset> {
     let mut found = BoxedImages {
         root: root.path.clone(),
+        outside: OutsideFolders::default(),
         names: Vec::new(),
         category_ids: Vec::new(),
         images: Vec::new(),
@@ -48,6 +53,7 @@ fn read_files(settings: &Coco, files: &[(Split, PathBuf)], root: RootFolder) -> 
         warnings: Vec::new(),
         mistakes: InputErrors::default(),
     };
+    let mut inside: Vec<Range<usize>> = Vec::new();
     for (place, (split, file)) in files.iter().enumerate() {
         let content = CocoFile::read(file)?;
         let categories = Categories::of(&content, file)?;
@@ -68,8 +74,21 @@ fn read_files(settings: &Coco, files: &[(Split, PathBuf)], root: RootFolder) -> 
             Split::Test => folders.test.as_ref(),
         });
         let from = folder.map_or_else(|| root.path.clone(), |folder| root.path.join(folder));
-        let mut reader = CocoReader { file, root: &root, from: &from, split: *split, wrong_areas: 0 };
+        let elsewhere = match folder.filter(|folder| root.below(&root.path, folder).is_none()) {
+            None => None,
+            Some(_) => {
+                let folder = absolute(&from)?;
+                let name = found.outside.name_of(&root.path, *split, folder.clone())?;
+                Some((name, RootFolder::new(folder)))
+            }
+        };
+        let elsewhere = elsewhere.as_ref().map(|(name, folder)| (name.as_str(), folder));
+        let mut reader =
+            CocoReader { file, root: &root, from: &from, elsewhere, split: *split, wrong_areas: 0 };
         let images = reader.images(content, &categories, &mut found.mistakes);
+        if reader.elsewhere.is_none() {
+            inside.push(found.images.len()..found.images.len() + images.len());
+        }
         found.images.extend(images);
         if reader.wrong_areas > 0 {
             found.warnings.push(format!(
@@ -83,6 +102,8 @@ fn read_files(settings: &Coco, files: &[(Split, PathBuf)], root: RootFolder) -> 
             ));
         }
     }
+    let inside = inside.into_iter().flat_map(|range| &found.images[range]);
+    found.outside.require_unused(inside.map(|image| image.path.as_str()))?;
     found.into_dataset(&BoxedRules {
         classes: settings.classes.as_ref(),
         split: &settings.split.shares(),
@@ -137,6 +158,8 @@ struct CocoReader<'a> {
     root: &'a RootFolder,
     /// The folder that file names start at.
     from: &'a Path,
+    /// That folder if it is outside of the root, and its name.
+    elsewhere: Option<(&'a str, &'a RootFolder)>,
     split: Split,
     /// The number of areas that cannot be right.
     wrong_areas: usize,
@@ -161,10 +184,15 @@ impl CocoReader<'_> {
                 continue;
             };
             let name = &image.file_name;
-            let below = self.root.below(self.from, name);
+            let (below, allowed) = match self.elsewhere {
+                None => (self.root.below(self.from, name), &self.root.path),
+                Some((prefix, folder)) => {
+                    (folder.below(&folder.path, name).map(|image| join(prefix, &image)), &folder.path)
+                }
+            };
             let error = match &below {
                 None => Some(
-                    Error::usage(format!("`{name}` is outside of `{}`", self.root.path.display()))
+                    Error::usage(format!("`{name}` is outside of `{}`", allowed.display()))
                         .hint("set `root` to the folder that contains all images"),
                 ),
                 Some(_) if !is_image(Path::new(name)) => {

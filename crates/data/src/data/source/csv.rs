@@ -36,7 +36,8 @@ impl DataFormat for Csv {
     fn read(&self, resolve: &dyn Fn(&str) -> Result<PathBuf>) -> Result<Dataset> {
         let file = resolve(&self.file)?;
         let root = root_folder(&file, self.root.as_deref(), resolve)?;
-        let tables = files_of_splits(file, self.split.files.as_ref(), resolve)?;
+        let tables =
+            files_of_splits((self.split.shares().usual(), file), self.split.files.as_ref(), resolve)?;
         Dataset::of_tables(self, &tables, &root)
     }
 }
@@ -65,7 +66,8 @@ impl Dataset {
         if !all_read {
             std::mem::take(&mut mistakes).into_result()?;
         }
-        let has = |part: &Split| *part == Split::Train || rows.iter().any(|row| row.split == *part);
+        let usual = settings.split.shares().usual();
+        let has = |part: &Split| *part == usual || rows.iter().any(|row| row.split == *part);
         let parts: Vec<Split> =
             [Split::Train, Split::Validation, Split::Test].into_iter().filter(has).collect();
         let label_kind = if settings.is_multi_label() { LabelKind::Labels } else { LabelKind::Class };
@@ -88,8 +90,9 @@ impl Dataset {
         samples.sort_by(|a, b| a.path.cmp(&b.path));
         let root = root.to_owned();
         let mut dataset = Self { root, classes, label_kind, samples, unreadable, ..Self::default() };
-        if dataset.split(Split::Train).is_empty() {
-            mistakes.add("no training row", Error::usage("no row of the table is in the training split"));
+        if dataset.split(usual).is_empty() {
+            let message = format!("no row of the table is in the {} split", usual.in_words());
+            mistakes.add("no training row", Error::usage(message));
         } else {
             let demand = PresenceRule {
                 every_class: settings.split.require_classes,

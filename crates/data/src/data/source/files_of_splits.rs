@@ -22,13 +22,13 @@ pub fn root_folder(
     }
 }
 
-/// The file of each split that has one. That of the training images comes first.
+/// The file of each split that has one. The main file comes first.
 pub fn files_of_splits(
-    file: PathBuf,
+    (first, file): (Split, PathBuf),
     others: Option<&SplitFiles>,
     resolve: &dyn Fn(&str) -> Result<PathBuf>,
 ) -> Result<Vec<(Split, PathBuf)>> {
-    let mut files = vec![(Split::Train, file)];
+    let mut files = vec![(first, file)];
     let others = others.iter();
     let others =
         others.flat_map(|files| [(Split::Validation, &files.validation), (Split::Test, &files.test)]);

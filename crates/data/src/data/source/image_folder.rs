@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use self::layout::FolderLayout;
 use self::split_folders::{NestingDepths, SplitFolder, images_beside};
 use super::format::DataFormat;
-use super::walk::{WalkFindings, images, listing};
+use super::walk::{WalkFindings, listing};
 use crate::data::Label;
 use crate::data::class_presence::{self, PresenceRule, how_to_fix};
 use crate::data::dataset::{Dataset, Sample, require_folder};
 use crate::data::image::{OtherFormat, image_format_extensions};
+use crate::data::outside::OutsideFolders;
 use crate::data::split::SplitFractions;
 use crate::error::InputErrors;
 use crate::pipeline::{Broken, ImageFolder};
@@ -46,7 +47,8 @@ impl Dataset {
         require_folder(root)?;
         let fractions = SplitFractions::new(&folder.split)?;
         let mut finds = WalkFindings::default();
-        let parts = SplitFolder::all(folder, &fractions, root, &mut finds)?;
+        let mut outside = OutsideFolders::default();
+        let parts = SplitFolder::all(folder, &fractions, root, &mut outside, &mut finds)?;
         let mut warnings = Vec::new();
         if folder.split.folders.is_none() {
             let found = &parts[0].listing.folders;
@@ -56,8 +58,8 @@ impl Dataset {
                 warnings.extend(FolderLayout::require_classes(root, found)?);
             }
         }
-        let classes = classes(folder, &parts, root)?;
-        let mut dataset = Self { root: root.to_owned(), classes, warnings, ..Self::default() };
+        let classes = classes(folder, &parts)?;
+        let mut dataset = Self { root: root.to_owned(), outside, classes, warnings, ..Self::default() };
         let demand = PresenceRule {
             every_class: folder.split.require_classes,
             named: folder.classes.is_some(),
@@ -91,7 +93,7 @@ impl Dataset {
                 let (folder, others) = (part.class_folder(name), finds.others.len());
                 let before = (finds.mistakes.count(), finds.unreadable.len());
                 let images = match part.has(name) {
-                    true => images(&self.root, &folder, finds),
+                    true => part.place.images(name, finds),
                     false => Vec::new(),
                 };
                 if images.is_empty() {
@@ -104,7 +106,7 @@ impl Dataset {
                 let sample = |path| Sample {
                     path,
                     label: Label::Class(class as u32),
-                    split: part.split,
+                    split: part.split(),
                     digest: None,
                 };
                 self.samples.extend(images.into_iter().map(sample));
@@ -115,10 +117,10 @@ impl Dataset {
             .filter(|class| !has_gap(*class))
             .map(|class| self.classes[class].clone())
             .collect();
-        for (part, class, others) in gaps.iter().filter(|(part, ..)| !demand.allows_gap(part.split)) {
+        for (part, class, others) in gaps.iter().filter(|(part, ..)| !demand.allows_gap(part.split())) {
             let Some(others) = others else { continue };
             let error =
-                self.gap(parts, part, *class, others.first(), &how_to_fix(part.split, &whole, demand));
+                self.gap(parts, part, *class, others.first(), &how_to_fix(part.split(), &whole, demand));
             finds.mistakes.add("class without images", error);
         }
         depths
@@ -152,10 +154,11 @@ impl Dataset {
         match parts.iter().find(|part| part.has(name)) {
             Some(there) => Error::usage(format!(
                 "the class `{name}` is in `{}` but not in `{}`",
-                there.below, part.below
+                there.place.below(),
+                part.place.below()
             ))
             .hint(cure),
-            None => missing_class(name, &self.root.join(&part.below), &part.listing.folders),
+            None => missing_class(name, &part.place.folder(), &part.listing.folders),
         }
     }
 
@@ -172,7 +175,8 @@ impl Dataset {
             return;
         }
         for (path, cause) in unreadable {
-            let error = Error::usage(format!("cannot read `{}`: {cause}", self.root.join(path).display()));
+            let file = self.outside.file(&self.root, &path);
+            let error = Error::usage(format!("cannot read `{}`: {cause}", file.display()));
             let hint = "restore or remove it, or set `broken = \"skip\"` to leave out such images";
             mistakes.add("image that cannot be read", error.hint(hint));
         }
@@ -197,7 +201,7 @@ impl Dataset {
 }
 
 /// The classes to use: the named ones, or else all folders of all splits.
-fn classes(folder: &ImageFolder, parts: &[SplitFolder], root: &Path) -> Result<Vec<String>> {
+fn classes(folder: &ImageFolder, parts: &[SplitFolder]) -> Result<Vec<String>> {
     let classes = match &folder.classes {
         Some(named) => named.clone(),
         None => {
@@ -212,7 +216,7 @@ fn classes(folder: &ImageFolder, parts: &[SplitFolder], root: &Path) -> Result<V
         return Ok(classes);
     }
     let found = classes.first().map_or("none".to_owned(), |only| format!("only `{only}`"));
-    let part = root.join(&parts[0].below);
+    let part = parts[0].place.folder();
     let message =
         format!("`{}` needs a folder for each of at least two classes, but has {found}", part.display());
     let deeper = classes.first().map(|only| part.join(only)).and_then(|below| {

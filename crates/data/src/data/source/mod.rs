@@ -8,6 +8,7 @@ mod csv;
 mod files_of_splits;
 mod format;
 mod image_folder;
+mod split_place;
 mod voc;
 mod walk;
 mod yolo;

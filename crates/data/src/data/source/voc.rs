@@ -17,9 +17,11 @@ use super::boxed::{
     BoxedImages, BoxedRules, FoundBox, FoundImage, LabelFiles, Units, require_one_origin, unreadable_pictures,
 };
 use super::format::DataFormat;
-use super::walk::{WalkFindings, images, join};
+use super::split_place::SplitPlace;
+use super::walk::WalkFindings;
+use crate::data::LabelledBox;
 use crate::data::dataset::{Dataset, require_folder};
-use crate::data::{LabelledBox, Split};
+use crate::data::outside::OutsideFolders;
 use crate::error::InputErrors;
 use crate::pipeline::{Difficult, Voc};
 use crate::{Error, Result};
@@ -43,31 +45,24 @@ impl DataFormat for Voc {
 fn read_folder(settings: &Voc, root: &Path) -> Result<Dataset> {
     require_folder(root)?;
     let (mut mistakes, mut finds) = (InputErrors::default(), WalkFindings::default());
-    let mut warnings = Vec::new();
+    let (mut warnings, mut outside) = (Vec::new(), OutsideFolders::default());
     let found = match &settings.split.folders {
         Some(folders) => {
-            let all = [
-                (Split::Train, Some(&folders.train)),
-                (Split::Validation, folders.validation.as_ref()),
-                (Split::Test, folders.test.as_ref()),
-            ];
             let mut found = Vec::new();
-            for (split, folder) in all {
-                let Some(folder) = folder.map(|folder| folder.trim_matches('/').replace('\\', "/")) else {
-                    continue;
-                };
-                let inside = folder_images(root, &folder, &mut finds);
+            for place in SplitPlace::all(folders, root, &mut outside)? {
+                let inside = folder_images(&place, &mut finds);
                 if inside.is_empty() && finds.mistakes.is_empty() {
-                    let message = format!("`{}` has no images", root.join(&folder).display());
+                    let message = format!("`{}` has no images", place.folder().display());
                     mistakes.add("folder without images", Error::usage(message));
                 }
-                found.extend(inside.into_iter().map(|image| (image, split)));
+                found.extend(inside.into_iter().map(|image| (image, place.split)));
             }
             found
         }
         None => {
-            let inside = folder_images(root, "", &mut finds);
-            let sets = ImageSets::read(root, settings.split.image_sets)?;
+            let usual = settings.split.shares().usual();
+            let inside = folder_images(&SplitPlace::root(root, usual), &mut finds);
+            let sets = ImageSets::read(root, settings.split.image_sets && settings.split.all.is_none())?;
             match sets {
                 Some(sets) => {
                     for (split, list) in sets.lists() {
@@ -77,17 +72,17 @@ fn read_folder(settings: &Voc, root: &Path) -> Result<Dataset> {
                     }
                     sets.assign(inside, &mut mistakes, &mut warnings)
                 }
-                None => inside.into_iter().map(|image| (image, Split::Train)).collect(),
+                None => inside.into_iter().map(|image| (image, usual)).collect(),
             }
         }
     };
     std::mem::take(&mut finds.mistakes).into_result()?;
     let pairs: Vec<(String, PathBuf)> =
-        found.iter().map(|(image, _)| (image.clone(), label_path(root, image))).collect();
+        found.iter().map(|(image, _)| (image.clone(), label_path(root, &outside, image))).collect();
     let files = LabelFiles { pairs: &pairs, extension: "xml", others: &[] };
     files.require_own(&mut mistakes);
     // Lists may use a part of the images only.
-    if settings.split.folders.is_some() || !settings.split.image_sets {
+    if settings.split.folders.is_some() || settings.split.all.is_some() || !settings.split.image_sets {
         warnings.extend(files.orphans());
     }
     let first_pixel = settings.first_pixel.unwrap_or(FIRST_PIXEL);
@@ -126,6 +121,7 @@ fn read_folder(settings: &Voc, root: &Path) -> Result<Dataset> {
     }
     let found = BoxedImages {
         root: root.to_owned(),
+        outside,
         names,
         category_ids: Vec::new(),
         images: all,
@@ -147,30 +143,26 @@ fn read_folder(settings: &Voc, root: &Path) -> Result<Dataset> {
 }
 
 /// The images of a folder, in `JPEGImages` if it has Pascal VOC's layout.
-fn folder_images(root: &Path, folder: &str, finds: &mut WalkFindings) -> Vec<String> {
-    let inner = join(folder, IMAGES);
-    match root.join(&inner).is_dir() && root.join(folder).join(ANNOTATIONS).is_dir() {
-        true => images(root, &inner, finds),
-        false => images(root, folder, finds),
+fn folder_images(place: &SplitPlace, finds: &mut WalkFindings) -> Vec<String> {
+    let folder = place.folder();
+    match folder.join(IMAGES).is_dir() && folder.join(ANNOTATIONS).is_dir() {
+        true => place.images(IMAGES, finds),
+        false => place.images("", finds),
     }
 }
 
 /// The XML file of an image: in `Annotations` if the image is in `JPEGImages`, else next to it.
-fn label_path(root: &Path, image: &str) -> PathBuf {
+fn label_path(root: &Path, outside: &OutsideFolders, image: &str) -> PathBuf {
     let parts: Vec<&str> = image.split('/').collect();
     let folders = parts.len().saturating_sub(1);
-    match parts[..folders].iter().rposition(|part| *part == IMAGES) {
-        Some(place) => {
-            let parts: Vec<&str> = parts
-                .iter()
-                .enumerate()
-                .map(|(at, part)| if at == place { ANNOTATIONS } else { part })
-                .collect();
-            let moved = root.join(parts.join("/")).with_extension("xml");
-            let folder = root.join(parts[..=place].join("/"));
-            if folder.is_dir() { moved } else { root.join(image).with_extension("xml") }
-        }
-        None => root.join(image).with_extension("xml"),
+    let file = |parts: &[&str]| outside.file(root, &parts.join("/"));
+    let beside = || file(&parts).with_extension("xml");
+    let Some(place) = parts[..folders].iter().rposition(|part| *part == IMAGES) else { return beside() };
+    let mut moved = parts.clone();
+    moved[place] = ANNOTATIONS;
+    match file(&moved[..=place]).is_dir() {
+        true => file(&moved).with_extension("xml"),
+        false => beside(),
     }
 }
 

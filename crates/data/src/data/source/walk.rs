@@ -140,6 +140,18 @@ pub fn images_below(folder: &Path) -> Result<Vec<String>> {
 }
 
 impl WalkFindings {
+    /// Adds what was found in a folder. Its paths are below `folder`.
+    pub fn absorb(&mut self, found: Self, folder: &str) {
+        let Self { others, unreadable, dangling, of_systems, mistakes } = found;
+        self.others.extend(others.into_iter().map(|path| join(folder, &path)));
+        self.unreadable.extend(unreadable.into_iter().map(|(path, cause)| (join(folder, &path), cause)));
+        self.dangling.extend(dangling.into_iter().map(|path| join(folder, &path)));
+        for (name, count) in of_systems {
+            *self.of_systems.entry(name).or_default() += count;
+        }
+        self.mistakes.append(mistakes);
+    }
+
     /// Whether a name is hidden or belongs to a system; the latter is counted.
     fn leaves_out(&mut self, name: &OsStr) -> bool {
         if name.as_encoded_bytes().starts_with(b".") {

@@ -8,6 +8,7 @@ mod label_file;
 mod lists;
 mod yaml;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -19,10 +20,12 @@ use super::boxed::{
     unreadable_pictures,
 };
 use super::format::DataFormat;
+use super::split_place::{absolute, named_images, of_splits};
 use super::walk::{WalkFindings, images, listing};
 use super::{part_named, written_folders};
 use crate::data::Split;
 use crate::data::dataset::{Dataset, require_folder};
+use crate::data::outside::OutsideFolders;
 use crate::error::InputErrors;
 use crate::pipeline::{SplitFolders, Yolo};
 use crate::{Error, Result};
@@ -50,7 +53,7 @@ fn read_listed(settings: &Yolo, yaml: &DataYaml, root: Option<PathBuf>) -> Resul
     require_folder(&root)?;
     let places = match &settings.split.folders {
         Some(folders) => named_places(folders),
-        None => yaml.places()?,
+        None => yaml.places(settings.split.all)?,
     };
     if settings.split.folders.is_none() {
         let cure = "leave the images to the training split in `split.folders`";
@@ -68,7 +71,7 @@ fn read_folder(settings: &Yolo, root: PathBuf) -> Result<Dataset> {
         Some(folders) => named_places(folders),
         None => {
             require_unsplit(&root)?;
-            vec![ImagePlace { split: Split::Train, path: "images".to_owned(), line: None }]
+            vec![ImagePlace { split: settings.split.usual(), path: "images".to_owned(), line: None }]
         }
     };
     read_places(settings, &RootFolder::new(root), places, settings.classes.clone().unwrap_or_default(), None)
@@ -84,16 +87,25 @@ fn read_places(
     let mut mistakes = InputErrors::default();
     let mut finds = WalkFindings::default();
     let mut warnings = Vec::new();
+    let mut outside = OutsideFolders::default();
     let mut found: Vec<((String, Option<String>), Split)> = Vec::new();
+    let mut inside: Vec<Range<usize>> = Vec::new();
     for place in &places {
-        match images_of(root, place, &mut finds, &mut mistakes, &mut warnings) {
+        let (folders, before) = (outside.folders().len(), found.len());
+        match images_of(root, place, &mut outside, &mut finds, &mut mistakes, &mut warnings) {
             Ok(images) => found.extend(images.into_iter().map(|image| (image, place.split))),
             Err(error) => mistakes.add("missing folder or list", error),
         }
+        if outside.folders().len() == folders {
+            inside.push(before..found.len());
+        }
     }
     std::mem::take(&mut finds.mistakes).into_result()?;
+    let inside = inside.into_iter().flat_map(|range| &found[range]);
+    outside.require_unused(inside.map(|((path, _), _)| path.as_str()))?;
+    let labels = |image: &str| label_path(&outside.file(root.absolute(), image));
     let pairs: Vec<(String, PathBuf)> =
-        found.iter().map(|((image, _), _)| (image.clone(), label_path(root.absolute(), image))).collect();
+        found.iter().map(|((image, _), _)| (image.clone(), labels(image))).collect();
     let files = LabelFiles { pairs: &pairs, extension: "txt", others: &["classes.txt"] };
     files.require_own(&mut mistakes);
     warnings.extend(files.orphans());
@@ -114,6 +126,7 @@ fn read_places(
     }
     let found = BoxedImages {
         root: root.path.clone(),
+        outside,
         names,
         category_ids: Vec::new(),
         images: all,
@@ -138,6 +151,7 @@ fn read_places(
 fn images_of(
     root: &RootFolder,
     place: &ImagePlace,
+    outside: &mut OutsideFolders,
     finds: &mut WalkFindings,
     mistakes: &mut InputErrors,
     warnings: &mut Vec<String>,
@@ -153,13 +167,16 @@ fn images_of(
     }
     let whole = root.path.join(written);
     if whole.is_dir() {
-        let Some(below) = root.below(&root.path, written) else {
-            return Err(place.error(format!("`{written}` is outside of `{}`", root.path.display())).hint(
-                "set `root` to the folder that contains all images, and `split.folders` to their folders in it",
-            ));
-        };
         let (before, unread) = (mistakes.count(), finds.unreadable.len());
-        let found = images(&root.path, &below, finds);
+        let found = match root.below(&root.path, written) {
+            Some(below) => images(&root.path, &below, finds),
+            None => {
+                let folder = absolute(&whole)?;
+                let name = outside.add(&root.path, place.split, folder.clone());
+                let name = name.map_err(|error| error.within(place.key()))?;
+                named_images(&folder, "", &name, finds)
+            }
+        };
         if found.is_empty() && mistakes.count() == before && finds.unreadable.len() == unread {
             return Err(place.error(format!("`{}` has no images", whole.display())));
         }
@@ -178,8 +195,8 @@ fn images_of(
 }
 
 /// The label file of an image: the last folder `images` of its path is `labels` instead, if there is one.
-fn label_path(root: &Path, image: &str) -> PathBuf {
-    let whole = root.join(image).with_extension("txt");
+fn label_path(image: &Path) -> PathBuf {
+    let whole = image.with_extension("txt");
     let parts: Vec<_> = whole.iter().collect();
     let folders = parts.len().saturating_sub(1);
     match parts[..folders].iter().rposition(|part| *part == "images") {
@@ -193,12 +210,8 @@ fn label_path(root: &Path, image: &str) -> PathBuf {
 }
 
 fn named_places(folders: &SplitFolders) -> Vec<ImagePlace> {
-    let SplitFolders { train, validation, test } = folders;
-    let all =
-        [(Split::Train, Some(train)), (Split::Validation, validation.as_ref()), (Split::Test, test.as_ref())];
-    all.into_iter()
-        .filter_map(|(split, path)| Some(ImagePlace { split, path: path?.clone(), line: None }))
-        .collect()
+    let place = |(split, path): (Split, &String)| ImagePlace { split, path: path.clone(), line: None };
+    of_splits(folders).map(place).collect()
 }
 
 /// Without `split.folders`, all images below `images` are training images. Folders with the names of splits are

@@ -4,5 +4,6 @@ mod onnx;
 mod own_folder;
 mod peft;
 mod timm;
+mod torch;
 
 use own_folder::require_own_folder;

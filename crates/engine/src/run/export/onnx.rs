@@ -13,20 +13,30 @@ impl Predictor {
     /// normalised in the file; resizing and cropping is not part of it, and described in its metadata.
     ///
     /// The outputs are `logits`, `probabilities` and, of heads that have one, `embedding`. A detector has `boxes` [N, A, 4],
-    /// in pixels of the input, and `scores` [N, A, classes], before non-maximum suppression.
+    /// in pixels of the input, and `scores` [N, A, classes], before non-maximum suppression. A model whose embeddings are
+    /// compared has `embedding` alone.
     ///
     /// # Errors
-    /// The model is on a GPU, is computed by another library, or exceeds the 2 GiB of the format.
+    /// The model has no output of use, is on a GPU, is computed by another library, or exceeds the 2 GiB of the format.
     pub fn onnx(&self) -> Result<Vec<u8>> {
         if !self.choice.device.is_cpu() {
             return Err(Error::bug("an export from a GPU"));
+        }
+        let form = self.kind.output_form();
+        if !self.kind.predicts() && form != OutputForm::Embeddings {
+            let checkpoint = self.checkpoint.display();
+            return Err(Error::usage(format!(
+                "`{checkpoint}` predicts nothing: its head compares views of an image"
+            ))
+            .hint(
+                "`defrost embed` computes its features, and `--format torch --out DIR` writes its weights",
+            ));
         }
         let side = self.images.image_size;
         let image = Tensor::zeros((1, side, side, self.images.channels), DType::F32, &Device::Cpu)?;
         let trace = self.model.trace(&self.state, &Value::constant(image)).map_err(|error| {
             error.hint("`defrost embed` writes its embeddings, and its weights are a .safetensors file")
         })?;
-        let form = self.kind.output_form();
         let metadata = [
             ("classes", json!(self.classes)),
             ("arch", json!(self.model.description.arch)),
@@ -53,6 +63,7 @@ fn meaning(form: OutputForm) -> &'static str {
     match form {
         OutputForm::Exclusive => "logits; probabilities: their softmax; embedding: what the head reads",
         OutputForm::Independent => "logits; probabilities: their sigmoids; embedding: what the head reads",
+        OutputForm::Embeddings => "embedding: of unit length",
         OutputForm::Boxes => {
             "boxes: left, top, right, bottom in pixels of the input; scores: of each class; before suppression"
         }

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::require_own_folder;
 use crate::error::{Error, Result};
 use crate::model::{TensorId, module_of};
+use crate::pipeline::Variant;
 use crate::run::Predictor;
 use crate::run::predict::PredictorAdapter;
 use crate::store::{self, disk};
@@ -93,7 +94,8 @@ impl SavedAdapter {
             modules.insert(module.to_owned());
         }
         let layers = description.adapters.layers.keys().map(|&id| module_of(&names[id]).to_owned()).collect();
-        let network = weights::timm_network(&description.arch).map(|network| network.name);
+        let network =
+            weights::timm_network(&description.arch, Variant::default()).map(|network| network.name);
         Ok(Self { ids, layers, modules, network })
     }
 

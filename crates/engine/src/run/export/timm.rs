@@ -27,7 +27,7 @@ impl Predictor {
     /// RGB. The folder holds other files, or cannot be written.
     pub fn save_for_timm(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let arch = &self.model.description.arch;
-        let network = weights::timm_network(arch).ok_or_else(|| {
+        let network = weights::timm_network(arch, self.variant).ok_or_else(|| {
             Error::usage(format!("timm has no network that computes the same as `{arch}`"))
                 .hint("write an ONNX file: `--out NAME.onnx`")
         })?;
@@ -40,6 +40,15 @@ impl Predictor {
         if self.images.keeps_depth() || self.images.channels != RGB_CHANNELS {
             return Err(Error::usage("timm reads images as 8-bit RGB, and this model reads others")
                 .hint("write an ONNX file: `--out NAME.onnx`"));
+        }
+        let (size, step) = (self.images.image_size, network.size_step);
+        if !size.is_multiple_of(step) {
+            let name = network.name;
+            return Err(Error::usage(format!(
+                "timm's `{name}` computes the same as `{arch}` only for images of {step} pixels or multiples, and these have \
+                 {size}"
+            ))
+            .hint("write a state dict, `--format torch --out DIR`, or an ONNX file, `--out NAME.onnx`"));
         }
         require_own_folder(folder, &[CONFIG, WEIGHTS, README])?;
         fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))?;
@@ -56,13 +65,13 @@ impl Predictor {
     }
 
     fn config(&self, network: TimmNetwork) -> Json {
-        let TimmNetwork { name, classifier, first_conv, has_image_size } = network;
+        let TimmNetwork { name, classifier, first_conv, has_image_size, size_step: _ } = network;
         let images = &self.images;
         let (mean, std): (Vec<f64>, Vec<f64>) = images.statistics().into_iter().unzip();
         let size = images.image_size;
         let crop = match images.fit {
             Fit::CentreCrop => {
-                let resize = images.resize.unwrap_or_else(|| images.resize_rounding.round(size * 8, 7));
+                let resize = images.shorter_side(size);
                 json!({ "crop_pct": size as f64 / resize as f64, "crop_mode": "center" })
             }
             Fit::Letterbox { .. } => json!({ "crop_pct": 1.0, "crop_mode": "border" }),
@@ -94,7 +103,7 @@ impl Predictor {
         let arch = &self.model.description.arch;
         let probabilities = match self.kind.output_form() {
             OutputForm::Independent => "sigmoid()",
-            OutputForm::Exclusive | OutputForm::Boxes => "softmax(-1)",
+            OutputForm::Exclusive | OutputForm::Boxes | OutputForm::Embeddings => "softmax(-1)",
         };
         format!(
             "# {arch}\n\nExported by defrost from `{checkpoint}`. `label_names` in `config.json` has the classes.\n\n\

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::engine::CodePathVersions;
 use super::{PreprocessRecipe, is_default};
 use crate::digest::Digest;
-use crate::pipeline::{Arch, Augment, FeatureType, PositionResampling};
+use crate::pipeline::{Arch, Augment, FeatureType, PositionResampling, Variant};
 
 /// What features are computed from, but for the images and the numeric profile: the address of a set in the store.
 #[derive(Serialize)]
@@ -24,6 +24,8 @@ pub struct FeaturesRecipe<'a> {
     /// The layers whose outputs make up a row, where these are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub activations: Vec<&'a str>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub variant: Variant,
     #[serde(skip_serializing_if = "is_default")]
     pub position_resampling: PositionResampling,
     /// Whether a row also has the size of its picture.

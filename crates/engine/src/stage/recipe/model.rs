@@ -8,7 +8,7 @@ use super::is_default;
 use crate::model::AdapterSpec;
 use crate::pipeline::{
     self, Arch, DetectHead, EmbeddingHead, Head, HeadActivation, LinearHead, MlpHead, PositionResampling,
-    ProjectionHead,
+    ProjectionHead, Variant,
 };
 use crate::stage::ModelSpec;
 
@@ -26,6 +26,8 @@ pub struct ModelRecipe<'a> {
     /// Of images with another number of channels than three.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<usize>,
+    #[serde(skip_serializing_if = "is_default")]
+    variant: Variant,
     #[serde(skip_serializing_if = "is_default")]
     position_resampling: PositionResampling,
     /// A head that is not one linear layer.
@@ -64,13 +66,14 @@ enum HeadRecipe<'a> {
 impl<'a> ModelRecipe<'a> {
     pub fn of(model_spec: &'a ModelSpec) -> Self {
         let ModelSpec { model, classes, task, image_size, channels, adapter } = model_spec;
-        let pipeline::Model { arch, head, stochastic_depth: _, position_resampling } = model;
+        let pipeline::Model { arch, variant, head, stochastic_depth: _, position_resampling } = model;
         Self {
             arch: *arch,
             classes,
             task: task.recipe_field().map(|field| BTreeMap::from([(field, true)])),
             image_size: arch.has_sized_positions().then_some(*image_size),
             channels: (*channels != pipeline::RGB_CHANNELS).then_some(*channels),
+            variant: *variant,
             position_resampling: *position_resampling,
             head: HeadRecipe::of(head),
             adapter: adapter.as_ref(),

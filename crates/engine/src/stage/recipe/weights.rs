@@ -46,6 +46,9 @@ pub struct WeightsInputs {
     /// The digest of the weights. None where they are those of a stage above: the stage consumes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<Digest>,
+    /// The digest of the adapters that are merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Digest>,
     /// The images from which batch normalisation is restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restored_from: Option<RestoreInput>,
@@ -53,7 +56,7 @@ pub struct WeightsInputs {
 
 impl WeightsInputs {
     fn is_empty(&self) -> bool {
-        self.file.is_none() && self.restored_from.is_none()
+        self.file.is_none() && self.adapter.is_none() && self.restored_from.is_none()
     }
 }
 
@@ -89,6 +92,7 @@ impl<'a> LoadWeightsRecipe<'a> {
             average: _,
             pipeline: _,
             stage: _,
+            adapter_file: _,
             // The subject has the model and its classes; images are found by their digests.
             model: _,
             data: _,

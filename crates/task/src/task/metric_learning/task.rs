@@ -18,7 +18,8 @@ use crate::ops::code_paths::{SUPCON, TRIPLET};
 use crate::ops::{self, AnchorStatistics, Deferred, MetricLoss, TripletMargin};
 use crate::pipeline::{Data, Head, Loss};
 use crate::task::{
-    Annotations, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
+    Annotations, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
+    TaskSpec,
 };
 use crate::train::{self, BatchLoss, Scores};
 
@@ -127,6 +128,8 @@ impl Task for MetricLearning {
     const ANNOTATION: &'static str = "embeddings that are compared by class";
 
     const PREDICTS: bool = false;
+
+    const OUTPUT_FORM: OutputForm = OutputForm::Embeddings;
 
     const RECIPE_FIELD: Option<&'static str> = Some(RECIPE_FIELD);
 

@@ -48,7 +48,7 @@ fn labelled<T: Task>(classes: usize, predictions: &[(&Sample, Vec<f32>)]) -> Res
                 })
                 .collect(),
         ),
-        OutputForm::Exclusive | OutputForm::Boxes => {
+        OutputForm::Exclusive | OutputForm::Boxes | OutputForm::Embeddings => {
             let class = |sample: &Sample| {
                 sample.label.class().ok_or_else(|| Error::bug(format!("`{}` has no class", sample.path)))
             };

@@ -39,7 +39,7 @@ pub fn sheets<T: Task<Prediction = Vec<f32>>>(
 ) -> Result<Vec<ImageSheet>> {
     let judge = match T::OUTPUT_FORM {
         OutputForm::Independent => judged_labels,
-        OutputForm::Exclusive | OutputForm::Boxes => judged_class,
+        OutputForm::Exclusive | OutputForm::Boxes | OutputForm::Embeddings => judged_class,
     };
     let predictions = &evaluated.predictions;
     let judged = predictions.iter().enumerate().map(|(place, (sample, row))| judge(place, sample, row));
@@ -112,7 +112,7 @@ fn caption(
     let (class, sure) = (&classes[judged.class], percent(f64::from(probabilities[judged.class])));
     let truth = named(match form {
         OutputForm::Independent => sample.label.classes().iter().map(|class| *class as usize).collect(),
-        OutputForm::Exclusive | OutputForm::Boxes => {
+        OutputForm::Exclusive | OutputForm::Boxes | OutputForm::Embeddings => {
             sample.label.class().map(|class| class as usize).into_iter().collect()
         }
     });

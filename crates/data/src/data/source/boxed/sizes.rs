@@ -33,7 +33,8 @@ pub fn into_fractions(found: &mut BoxedImages, rules: &BoxedRules) -> (Option<Ve
     let mut known = Vec::with_capacity(found.images.len());
     let mut headers = headers.into_iter();
     let (mut transposed, mut turned) = (Turned::default(), Turned::default());
-    let (root, unreadable, mistakes) = (&found.root, &mut found.unreadable, &mut found.mistakes);
+    let (root, outside) = (&found.root, &found.outside);
+    let (unreadable, mistakes) = (&mut found.unreadable, &mut found.mistakes);
     found.images.retain_mut(|image| {
         let header = headers.next().flatten();
         let header_size = header.map(|sizes| match rules.exif_orientation {
@@ -74,7 +75,8 @@ pub fn into_fractions(found: &mut BoxedImages, rules: &BoxedRules) -> (Option<Ve
                 unreadable.push((image.path.clone(), cause.to_owned()));
                 return false;
             }
-            let error = Error::usage(format!("cannot read `{}`: {cause}", root.join(&image.path).display()));
+            let file = outside.file(root, &image.path);
+            let error = Error::usage(format!("cannot read `{}`: {cause}", file.display()));
             let hint = "restore or remove it, or set `broken = \"skip\"` to leave out such images";
             mistakes.add("image that cannot be read", error.hint(hint));
             return false;
@@ -144,7 +146,9 @@ fn headers(found: &BoxedImages) -> Vec<Option<HeaderSize>> {
     let step = found.images.len().div_ceil(COMPARED).max(1);
     let header = |(index, image): (usize, &FoundImage)| {
         let is_needed = image.units == Units::Pixels(None);
-        (is_needed || index.is_multiple_of(step)).then(|| read(&found.root.join(&image.path))).flatten()
+        (is_needed || index.is_multiple_of(step))
+            .then(|| read(&found.outside.file(&found.root, &image.path)))
+            .flatten()
     };
     found.images.par_iter().enumerate().map(header).collect()
 }

@@ -195,3 +195,22 @@ fn a_size_that_the_file_lacks_is_in_the_header() {
     let without = read(&scene(|text| text.replace("\"width\"", "\"w\"")), "").unwrap();
     assert_eq!(without.samples, whole.samples);
 }
+
+#[test]
+fn images_outside_of_the_root_are_named_by_their_split() {
+    let scene = scene(str::to_owned);
+    let (elsewhere, text) = (tempfile::tempdir().unwrap(), scene.path().join("train.json"));
+    fs::rename(scene.path().join("photos/c.png"), elsewhere.path().join("c.png")).unwrap();
+    let other = fs::read_to_string(text).unwrap().replace("a.png", "c.png");
+    let other =
+        other.replace(&other[other.find(", {\"id\": 13").unwrap()..other.find("],\n\"ann").unwrap()], "");
+    fs::write(scene.path().join("val.json"), other).unwrap();
+    let folder = elsewhere.path().display();
+    let settings = format!(
+        "split = {{ files = {{ validation = \"val.json\" }}, folders = {{ train = \".\", validation = \"{folder}\" }} }}"
+    );
+    let dataset = read(&scene, &settings).unwrap();
+    let paths: Vec<&str> = dataset.samples.iter().map(|sample| sample.path.as_str()).collect();
+    assert_eq!(paths, ["a.png", "b.png", "validation/c.png"]);
+    assert_eq!(dataset.file(2), elsewhere.path().join("c.png"));
+}

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::layout::part_named;
 use crate::data::Split;
+use crate::data::outside::OutsideFolders;
+use crate::data::source::split_place::SplitPlace;
 use crate::data::source::walk::{FolderListing, WalkFindings, images, join, listing};
 use crate::data::split::SplitFractions;
 use crate::pipeline::ImageFolder;
@@ -12,9 +14,7 @@ use crate::{Error, Result};
 
 /// A folder that holds a split of the data, with a folder for each class.
 pub struct SplitFolder {
-    pub split: Split,
-    /// The path below the root; empty for the root itself.
-    pub below: String,
+    pub place: SplitPlace,
     pub listing: FolderListing,
 }
 
@@ -27,27 +27,36 @@ impl SplitFolder {
         folder: &ImageFolder,
         fractions: &SplitFractions,
         root: &Path,
+        outside: &mut OutsideFolders,
         finds: &mut WalkFindings,
     ) -> Result<Vec<Self>> {
-        let mut parts = Vec::new();
-        for (split, below) in split_folders(folder, fractions)? {
-            let listing = listing(root, &below, finds)?;
-            parts.push(Self { split, below, listing });
-        }
-        Ok(parts)
+        let places = split_folders(folder, fractions, root, outside)?.into_iter();
+        places.map(|place| Ok(Self { listing: place.listing(finds)?, place })).collect()
+    }
+
+    pub fn split(&self) -> Split {
+        self.place.split
     }
 
     pub fn has(&self, class: &str) -> bool {
         self.listing.folders.iter().any(|folder| folder == class)
     }
 
+    /// What paths of images of a class begin with.
     pub fn class_folder(&self, class: &str) -> String {
-        join(&self.below, class)
+        join(self.place.below(), class)
     }
 }
 
-fn split_folders(folder: &ImageFolder, fractions: &SplitFractions) -> Result<Vec<(Split, String)>> {
-    let Some(folders) = &folder.split.folders else { return Ok(vec![(Split::Train, String::new())]) };
+fn split_folders(
+    folder: &ImageFolder,
+    fractions: &SplitFractions,
+    root: &Path,
+    outside: &mut OutsideFolders,
+) -> Result<Vec<SplitPlace>> {
+    let Some(folders) = &folder.split.folders else {
+        return Ok(vec![SplitPlace::root(root, folder.split.usual())]);
+    };
     for (name, given, share) in
         [("validation", &folders.validation, fractions.validation), ("test", &folders.test, fractions.test)]
     {
@@ -56,38 +65,25 @@ fn split_folders(folder: &ImageFolder, fractions: &SplitFractions) -> Result<Vec
                 .hint("remove one of them"));
         }
     }
-    let given = [
-        (Split::Train, Some(&folders.train)),
-        (Split::Validation, folders.validation.as_ref()),
-        (Split::Test, folders.test.as_ref()),
-    ];
-    let parts: Vec<(Split, String)> = given
-        .into_iter()
-        .filter_map(|(split, path)| path.map(|path| (split, path.trim_matches('/').replace('\\', "/"))))
-        .collect();
-    for (i, (_, a)) in parts.iter().enumerate() {
-        for (_, b) in &parts[..i] {
-            if Path::new(a).starts_with(b) || Path::new(b).starts_with(a) {
-                return Err(Error::usage(format!("the split folders `{b}` and `{a}` overlap")));
-            }
-        }
-    }
-    Ok(parts)
+    SplitPlace::all(folders, root, outside)
 }
 
 /// The images outside all class folders, as paths below the root. They are next to class folders, next to split
-/// folders, or in other folders of the root that contain no split folder, such as an unnamed `testing`.
+/// folders, or in other folders of the root that contain no split folder, such as an unnamed `testing`. A root without split
+/// folders is not searched.
 ///
 /// # Errors
 /// An unreadable root.
 pub fn images_beside(root: &Path, parts: &[SplitFolder], finds: &mut WalkFindings) -> Result<Vec<String>> {
     let mut unclassified: Vec<String> = parts.iter().flat_map(|part| part.listing.images.clone()).collect();
-    if parts.iter().any(|part| part.below.is_empty()) {
+    let mut inside = parts.iter().map(|part| &part.place).filter(|place| !place.is_outside()).peekable();
+    if inside.peek().is_none() || parts.iter().any(|part| part.place.below().is_empty()) {
         return Ok(unclassified);
     }
     let top = listing(root, "", finds)?;
     unclassified.extend(top.images);
-    let used = |name: &str| parts.iter().any(|part| Path::new(&part.below).starts_with(name));
+    let used: Vec<&Path> = inside.map(|place| Path::new(place.below())).collect();
+    let used = |name: &str| used.iter().any(|folder| folder.starts_with(name));
     for name in top.folders.iter().filter(|name| !used(name)) {
         // Errors inside these folders do not matter, because the data set does not use them.
         unclassified.extend(images(root, name, &mut WalkFindings::default()));

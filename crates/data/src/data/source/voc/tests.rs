@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::data::fixtures;
-use crate::data::{BoxArea, Sample};
+use crate::data::{BoxArea, Sample, Split};
 
 fn size() -> (u32, u32) {
     crate::data::decode(&fixtures::bytes("rgb8.png")).unwrap().dimensions()
@@ -25,8 +25,10 @@ fn object(name: &str, [left, top, right, bottom]: [&str; 4], more: &str) -> Stri
 fn scene(files: &[(&str, String)]) -> tempfile::TempDir {
     let scene = tempfile::tempdir().unwrap();
     for (name, text) in files {
-        fs::write(scene.path().join(format!("{name}.png")), fixtures::bytes("rgb8.png")).unwrap();
-        fs::write(scene.path().join(format!("{name}.xml")), text).unwrap();
+        let file = |extension: &str| scene.path().join(format!("{name}.{extension}"));
+        fs::create_dir_all(file("png").parent().unwrap()).unwrap();
+        fs::write(file("png"), fixtures::bytes("rgb8.png")).unwrap();
+        fs::write(file("xml"), text).unwrap();
     }
     scene
 }
@@ -188,4 +190,22 @@ fn objects_of_other_classes_are_left_out() {
     assert_eq!(dataset.warnings, [warned]);
     let message = told(&scene, "first_pixel = 1\nclasses = [\"bus\"]");
     assert!(message.starts_with("no box is of the class `bus`"), "{message}");
+}
+
+#[test]
+fn folders_outside_of_the_root_are_named_by_their_split() {
+    let both = object("tram", ["3", "2", "8", "7"], "") + &object("car", ["1", "1", "2", "2"], "");
+    let (scene, elsewhere) = (scene(&[("learn/a", xml(&both))]), tempfile::tempdir().unwrap());
+    for (folder, name, bytes) in
+        [("JPEGImages", "b.png", fixtures::bytes("rgb8.png")), ("Annotations", "b.xml", xml(&both).into())]
+    {
+        fs::create_dir(elsewhere.path().join(folder)).unwrap();
+        fs::write(elsewhere.path().join(folder).join(name), bytes).unwrap();
+    }
+    let folder = elsewhere.path().display();
+    let split = format!("split = {{ folders = {{ train = \"learn\", test = \"{folder}\" }} }}");
+    let dataset = read(&scene, &split).unwrap();
+    let paths: Vec<&str> = dataset.samples.iter().map(|sample| sample.path.as_str()).collect();
+    assert_eq!(paths, ["learn/a.png", "test/JPEGImages/b.png"]);
+    assert_eq!(dataset.samples[1].label.boxes().len(), 2);
 }

@@ -161,8 +161,8 @@ impl DataYaml {
         }
     }
 
-    /// The folders and lists of images.
-    pub fn places(&self) -> Result<Vec<ImagePlace>> {
+    /// The folders and lists of images. With `all`, all of them are in that split.
+    pub fn places(&self, all: Option<Split>) -> Result<Vec<ImagePlace>> {
         let mut places = Vec::new();
         for (split, keys) in [
             (Split::Train, &["train"][..]),
@@ -185,13 +185,14 @@ impl DataYaml {
                     return Err(self.error(node.line, format!("`{}` is not a path", keys[0])));
                 };
                 places.push(ImagePlace {
-                    split,
+                    split: all.unwrap_or(split),
                     path: path.trim().to_owned(),
                     line: Some((self.file.clone(), node.line)),
                 });
             }
         }
-        match places.iter().any(|place| place.split == Split::Train) {
+        match !places.is_empty() && (all.is_some() || places.iter().any(|place| place.split == Split::Train))
+        {
             true => Ok(places),
             false => Err(Error::usage(format!("`{}` has no `train`", self.file.display()))
                 .hint("name the folder or the list of the training images, or set `split.folders`")),

@@ -329,3 +329,35 @@ fn many_equal_mistakes_are_counted() {
     let error = read(&scene("train: images/train\nnames: [car, tram]\n", &labels), "").unwrap_err();
     assert_eq!(error.others.last().unwrap().message, "2960 more errors (class that has no name: 2960)");
 }
+
+#[test]
+fn folders_outside_of_the_root_are_named_by_their_split() {
+    let scene = scene(YAML, PLAIN);
+    let path = scene.path().display();
+    fs::create_dir(scene.path().join("empty")).unwrap();
+    let expected = ["train/a.png", "validation/b.png"];
+    let settings = "root = \"empty\"\nclasses = [\"car\", \"tram\"]\n";
+    for folders in [
+        format!("train = \"{path}/images/train\", validation = \"{path}/images/val\""),
+        "train = \"../images/train\", validation = \"../images/val\"".to_owned(),
+    ] {
+        let dataset = read(&scene, &format!("{settings}split = {{ folders = {{ {folders} }} }}")).unwrap();
+        let paths: Vec<&str> = dataset.samples.iter().map(|sample| sample.path.as_str()).collect();
+        assert_eq!(paths, expected);
+        assert_eq!(dataset.samples[0].label.boxes().len(), 2, "its labels are next to the folder `images`");
+        assert!(dataset.file(1).ends_with("images/val/b.png") && dataset.file(1).is_file());
+    }
+    // A list of images still needs a root that contains them.
+    write(scene.path(), "val.txt", b"../images/val/b.png\n");
+    let split = "split = { folders = { train = \"../images/train\", validation = \"../val.txt\" } }";
+    assert!(told(&scene, &format!("{settings}{split}")).contains("is outside of"));
+    // Of several folders of a split, each has a name of its own.
+    write(scene.path(), "data.yaml", b"train: [images/train, images/val]\nnames: [car, tram]\n");
+    let listed: Yolo = toml::from_str("file = \"data.yaml\"\nroot = \"empty\"").unwrap();
+    let resolve = |path: &str| Ok(scene.path().join(path));
+    assert!(DataFormat::read(&listed, &resolve).unwrap_err().message.contains("does not exist"));
+    write(scene.path(), "data.yaml", b"train: [../images/train, ../images/val]\nnames: [car, tram]\n");
+    let dataset = DataFormat::read(&listed, &resolve).unwrap();
+    let paths: Vec<&str> = dataset.samples.iter().map(|sample| sample.path.as_str()).collect();
+    assert_eq!(paths, ["train-2/b.png", "train/a.png"]);
+}
