@@ -138,9 +138,12 @@ fn image_sizes(draft: &mut UncheckedPipeline, path: &str) {
         let help = "the centre crop is cut from the resized image".to_owned();
         draft.report(draft.span(&format!("{path}.resize")), "conflict", message, help);
     }
+    // The resolved file of a run has all defaults.
+    let rounding = draft.get(&format!("{path}.resize_rounding")).and_then(Node::text);
+    let is_rounded = rounding.is_some_and(|rounding| rounding != "nearest");
     let is_given = |key: &str| draft.get(&format!("{path}.{key}")).is_some();
     let is_scaled = draft.entries("stage").iter().any(|(_, stage)| stage.get("image_size").is_some());
-    if is_given("resize") && is_given("resize_rounding") && !is_scaled {
+    if is_given("resize") && is_rounded && !is_scaled {
         let place = draft.key_span(&format!("{path}.resize_rounding"));
         let message = "`resize_rounding` has no effect: `resize` sets the shorter side".to_owned();
         draft.report(place, "no-effect", message, "remove one of them".to_owned());

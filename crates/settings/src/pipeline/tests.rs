@@ -231,6 +231,15 @@ fn the_resolved_text_says_the_same_and_says_it_all() {
     }
 }
 
+/// Of two settings that exclude each other, the resolved text has one with its default.
+#[test]
+fn the_resolved_text_of_a_given_shorter_side_is_valid() {
+    let text = PIPELINE.replacen("format = \"image_folder\"", "format = \"image_folder\"\nresize = 300", 1);
+    assert!(text.contains("resize = 300"));
+    let resolved = one(&text).load(&[]).unwrap().to_toml();
+    assert_eq!(one(&resolved).load(&[]).unwrap().to_toml(), resolved);
+}
+
 #[test]
 fn later_errors_find_their_place() {
     let resolved = one(PIPELINE).load(&["stage.fit.optimizer.lr=0.5"]).unwrap();
