@@ -56,11 +56,17 @@ pub(super) fn monitored(monitor: &MonitoredBest) -> String {
 
 /// The state in its colour, padded to a width.
 pub(super) fn state(state: RunState, width: usize) -> String {
+    state_word(state.as_str(), width)
+}
+
+/// As [`state`], also for states that only a queue has.
+pub(super) fn state_word(state: &str, width: usize) -> String {
     let color = match state {
-        RunState::Complete => 32,
-        RunState::Running => 36,
-        RunState::Interrupted => 33,
-        RunState::Failed => 31,
+        "complete" => 32,
+        "running" => 36,
+        "failed" => 31,
+        "interrupted" => 33,
+        _ => 0,
     };
     format!("\x1b[{color}m{state:width$}\x1b[0m")
 }

@@ -3,10 +3,13 @@
 mod console;
 mod data_table;
 mod estimates;
+mod execution;
+mod executor;
 mod fetch;
 mod images;
 mod options;
 mod panics;
+mod preparation;
 mod progress;
 mod session;
 mod signals;
@@ -56,6 +59,13 @@ commands! {
     Preview(preview),
     /// Run the stages that are not cached, and resume interrupted ones
     Run(run),
+    /// Run a file on a Slurm cluster, with one job for each run
+    Submit(submit),
+    /// Cancel the jobs of a file on a Slurm cluster
+    Cancel(cancel),
+    /// Execute one task of a submission
+    #[command(hide = true)]
+    Task(task),
     /// List the runs
     List(list),
     /// Show the state of a run

@@ -2,25 +2,23 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime};
 
-use defrost::device::GpuMemory;
 use defrost::error::ErrorKind;
-use defrost::estimate::Learner;
-use defrost::events::Fanout;
-use defrost::run::{self, Interrupt, PipelineTexts, RunOptions, RunResult};
+use defrost::run::Interrupt;
 use defrost::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::console::shown;
-use super::estimates::{self, Estimates};
-use super::progress::Progress;
+use super::execution::{self, Selection};
+use super::executor::local;
 use super::session::Session;
 use super::signals::Stop;
-use super::{Console, PipelineOptions, data_table, undecodable};
+use super::{Console, PipelineOptions, data_table, estimates};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example: defrost run turtles.toml --until frozen")]
+#[command(
+    after_help = "Examples: defrost run turtles.toml --until frozen\n          defrost run seeds.toml --jobs 4    (the runs of a matrix, in 4 processes)"
+)]
 pub struct Args {
     /// Pipeline file
     file: PathBuf,
@@ -36,6 +34,11 @@ pub struct Args {
     /// Hash every input again, instead of trusting file sizes and modification times
     #[arg(long)]
     rehash: bool,
+    /// Execute the runs of a matrix in this many processes at a time, which divide the threads. Stages that several runs
+    /// share come first
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256),
+          conflicts_with_all = ["from", "until", "force"])]
+    jobs: u32,
     #[command(flatten)]
     pipeline: PipelineOptions,
 }
@@ -50,38 +53,58 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if let [session] = &sessions[..]
         && session.pipeline.label.is_none()
     {
-        let summary = one(session, &args, interrupt, console)?;
+        let summary = execution::execute(session, selection(&args), &[], interrupt, console)?;
         if console.json() {
             console.document(&summary);
         }
         return summary.error.map_or(Ok(ExitCode::SUCCESS), Err);
     }
+    if args.jobs > 1 {
+        let ended = local::run_all(&sessions, &args.file, &args.pipeline, args.jobs as usize, interrupt)?;
+        return finish(&sessions, ended, console);
+    }
     all(&sessions, &args, interrupt, console)
 }
 
+fn selection(args: &Args) -> Selection<'_> {
+    Selection { from: args.from.as_deref(), until: args.until.as_deref(), force: args.force }
+}
+
+/// How a run of a matrix ended: its document, and its error if it did not finish.
+pub type EndedRun = (Value, Option<Error>);
+
 /// Runs the runs of a matrix one after the other. If one fails, the others still run.
 fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Console) -> Result<ExitCode> {
-    let (mut documents, mut failed, mut interrupted) = (Vec::new(), Vec::new(), None);
+    let mut ended: Vec<EndedRun> = Vec::new();
     for (index, session) in sessions.iter().enumerate() {
         let label = session.pipeline.label.as_deref().unwrap_or_default();
         estimates::begin_run();
         console.status(format!("\n\x1b[1m{}\x1b[0m ({} of {})", shown(label), index + 1, sessions.len()));
-        let (mut document, error) = match one(session, args, interrupt, console) {
+        let (document, error) = match execution::execute(session, selection(args), &[], interrupt, console) {
             Ok(summary) => (json!(summary), summary.error),
             Err(error) => (json!({ "error": error }), Some(error)),
         };
+        let stopped = error.as_ref().is_some_and(|error| error.kind == ErrorKind::Interrupted);
+        error.iter().filter(|_| !stopped).for_each(|error| console.error(error));
+        ended.push((document, error));
+        if stopped {
+            break;
+        }
+    }
+    finish(sessions, ended, console)
+}
+
+/// Prints the document of all runs, and returns the error of the command.
+fn finish(sessions: &[Session], ended: Vec<EndedRun>, console: &Console) -> Result<ExitCode> {
+    let (mut documents, mut failed, mut interrupted) = (Vec::new(), Vec::new(), None);
+    for (session, (mut document, error)) in sessions.iter().zip(ended) {
+        let label = session.pipeline.label.as_deref().unwrap_or_default();
         document["label"] = json!(label);
         documents.push(document);
         match error {
             None => {}
-            Some(error) if error.kind == ErrorKind::Interrupted => {
-                interrupted = Some(error);
-                break;
-            }
-            Some(error) => {
-                console.error(&error);
-                failed.push(label);
-            }
+            Some(error) if error.kind == ErrorKind::Interrupted => interrupted = interrupted.or(Some(error)),
+            Some(_) => failed.push(label),
         }
     }
     if console.json() {
@@ -97,50 +120,4 @@ fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Conso
     }
     Err(Error::failed(format!("{} of {} runs failed: {}", failed.len(), sessions.len(), failed.join("; ")))
         .hint("run the same command again: finished stages are cached"))
-}
-
-fn one(session: &Session, args: &Args, interrupt: &Interrupt, console: &Console) -> Result<RunResult> {
-    let settings = &session.pipeline.run;
-    let (threads, pool) = session.threads()?;
-    let statuses = session.statuses()?;
-    session.require_precision(&statuses)?;
-    // Check this before hours of training, not after.
-    let asked = run::selected(&session.plan, args.from.as_deref(), args.until.as_deref())?;
-    let found = session.plan.broken(&statuses, &asked, &session.store);
-    undecodable::list(&found, console);
-    undecodable::require_sound(&found)?;
-    let mut estimates = Estimates::open(session);
-    let (expected, workloads) = estimates::stage_estimates(session, &statuses, &estimates)?;
-    let gauge = GpuMemory::of(&session.choice.device);
-    let peak_bytes = || gauge.as_ref().map_or_else(estimates::peak_bytes, |gauge| Some(gauge.peak()));
-    let options = RunOptions {
-        device: &session.choice.device,
-        from: args.from.as_deref(),
-        until: args.until.as_deref(),
-        force: args.force,
-        wanted: session.wanted(),
-        statuses: &statuses,
-        variant: &session.choice.variant,
-        workers: settings.workers.unwrap_or(threads),
-        image_cache: settings.image_bytes(),
-        checkpoint_seconds: settings.checkpoint_seconds,
-        keep_training_state: settings.keep_training_state,
-        feature_bytes: settings.feature_bytes(),
-        tensorboard: settings.tensorboard,
-        clock: SystemTime::now,
-        expected,
-        peak_bytes: &peak_bytes,
-    };
-    let resolved = session.pipeline.to_toml();
-    let texts = PipelineTexts { pipeline: &session.pipeline.text, resolved: &resolved };
-    let (progress, started) = (Progress::new(), Instant::now());
-    let clock = || started.elapsed().as_secs_f64();
-    let learner = Learner::new(workloads, gauge.is_some(), &clock);
-    let observer = Fanout(vec![&progress, &learner]);
-    let summary = pool.install(|| {
-        run::execute(&session.plan, &texts, &session.store, &session.runs, &options, &observer, interrupt)
-    });
-    learner.save_into(&mut estimates.known);
-    estimates.known.save();
-    summary
 }

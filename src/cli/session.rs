@@ -38,14 +38,25 @@ impl Session {
         stop: Option<&Stop>,
         console: &Console,
     ) -> Result<Vec<Self>> {
-        let mut runs = options.load_all(file, DiskAccess::Inputs, console)?;
-        let missing = fetch::missing(&runs);
-        if !missing.is_empty() {
-            let Some(stop) = stop else { return Err(fetch::unfetched(&missing, file)) };
-            fetch::all(&missing, false, stop, console)?;
-            runs = options.load_all(file, DiskAccess::Inputs, console)?;
-        }
+        let runs = Self::load(file, options, stop, console)?;
         Self::of(runs, file, options, rehash, console)
+    }
+
+    /// Loads and checks the runs of a pipeline file, whose weights are there afterwards.
+    pub fn load(
+        file: &Path,
+        options: &PipelineOptions,
+        stop: Option<&Stop>,
+        console: &Console,
+    ) -> Result<LoadedRuns> {
+        let runs = options.load_all(file, DiskAccess::Inputs, console)?;
+        let missing = fetch::missing(&runs);
+        if missing.is_empty() {
+            return Ok(runs);
+        }
+        let Some(stop) = stop else { return Err(fetch::unfetched(&missing, file)) };
+        fetch::all(&missing, false, stop, console)?;
+        options.load_all(file, DiskAccess::Inputs, console)
     }
 
     /// Plans loaded runs, whose weights are there.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use defrost::run::Interrupt;
 use defrost::{Error, Result};
@@ -26,10 +26,37 @@ impl Stop {
     }
 }
 
+/// Which of the signals of a scheduler have arrived.
+#[derive(Default)]
+pub struct SchedulerSignals {
+    notice: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl SchedulerSignals {
+    pub fn listen() -> Result<Self> {
+        let signals = Self::default();
+        for signal in [SIGUSR1, SIGUSR2] {
+            flag::register(signal, Arc::clone(&signals.notice)).map_err(failed)?;
+        }
+        flag::register(SIGTERM, Arc::clone(&signals.terminated)).map_err(failed)?;
+        Ok(signals)
+    }
+
+    /// SIGUSR1 or SIGUSR2: the time limit is near, or the user's signal before a preemption.
+    pub fn notice(&self) -> bool {
+        self.notice.load(Ordering::Relaxed)
+    }
+
+    /// SIGTERM: the scheduler ends the job, and decides whether it starts again.
+    pub fn terminated(&self) -> bool {
+        self.terminated.load(Ordering::Relaxed)
+    }
+}
+
 /// Ctrl-C, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU request a checkpoint and a clean stop. A second Ctrl-C ends
 /// the process immediately.
 fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
-    let failed = |error| Error::failed(format!("cannot listen for signals: {error}"));
     flag::register_conditional_shutdown(SIGINT, 130, interrupt.flag()).map_err(failed)?;
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU] {
         // A process started with `nohup` continues after its terminal closes.
@@ -38,6 +65,10 @@ fn stop_on_signals(interrupt: &Interrupt) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::failed(format!("cannot listen for signals: {error}"))
 }
 
 /// Turns writing past the file size limit into an error that names the file. Otherwise the signal would end the

@@ -1,6 +1,9 @@
-//! `defrost status`: shows the state of one run, once or continuously.
+//! `defrost status`: shows the state of one run, or of the runs of a file on a cluster, once or continuously.
+
+mod cluster;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -10,13 +13,17 @@ use defrost::{Error, Result, sanitize};
 
 use super::console::shown;
 use super::list::state;
+use super::preparation::submitted;
 use super::progress::clock;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples: defrost status turtles\n          defrost status turtles --watch")]
+#[command(
+    after_help = "Examples: defrost status turtles\n          defrost status turtles --watch\n          defrost status seeds.toml    (after `defrost submit seeds.toml`: all its runs and their jobs)"
+)]
 pub struct Args {
-    /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file
+    /// Run: a path, the first digits of an id, a name (its latest run) or a pipeline file. Of a file that was submitted to a
+    /// cluster, all runs
     run: String,
     /// Update the output until the run ends
     #[arg(long)]
@@ -29,12 +36,19 @@ pub struct Args {
 const INTERVAL: Duration = Duration::from_secs(1);
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
+    if args.watch && console.json() {
+        let error = Error::usage("`--watch` cannot be combined with `--json`");
+        return Err(error.hint("remove one of them"));
+    }
+    let file = Path::new(&args.run);
+    if file.is_file()
+        && let submissions = submitted(file, &args.runs)?
+        && !submissions.is_empty()
+    {
+        return cluster::show(&args.run, &submissions, args.watch, console);
+    }
     let directory = args.runs.resolve(&args.run, console)?;
     if args.watch {
-        if console.json() {
-            let error = Error::usage("`--watch` cannot be combined with `--json`");
-            return Err(error.hint("remove one of them"));
-        }
         return watch(&directory, console);
     }
     let summary = run::summarize(&directory)?;

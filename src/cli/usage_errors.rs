@@ -10,11 +10,16 @@ use defrost::regular_file;
 use super::console::{shown, tell};
 
 /// Words that a user may try as a command, and the suggestion.
-const COMMANDS: [(&[&str], &str); 21] = [
+const COMMANDS: [(&[&str], &str); 23] = [
     (
         &["train", "fit", "finetune", "fine-tune", "learn", "start", "execute", "launch", "go", "training"],
         "write `defrost run FILE`: it trains each stage that is not finished",
     ),
+    (
+        &["sbatch", "slurm", "cluster", "srun", "queue"],
+        "write `defrost submit FILE`: it runs the file on a Slurm cluster",
+    ),
+    (&["scancel", "kill", "stop", "abort"], "write `defrost cancel FILE`: it cancels the jobs of the file"),
     (&["resume", "continue", "restart"], "write `defrost run FILE`: it resumes interrupted stages"),
     (
         &["evaluate", "eval", "test", "score", "val", "evaluation"],

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{RunState, all_runs};
+use super::{RunState, all_runs, submission};
 use crate::error::{Error, Result};
 use crate::features::FeatureStore;
 use crate::store::{Store, disk, keys_in_use};
@@ -122,6 +122,9 @@ pub fn survey(store: &Store, runs: &Path) -> Result<GcSurvey> {
         survey.sort(path, unused.then_some("a training state that no run would continue"));
     }
     survey.features(store, &named)?;
+    for (path, why) in submission::unused(runs)? {
+        survey.sort(path, Some(why));
+    }
     attempts.into_iter().for_each(|(path, garbage)| survey.sort(path, garbage));
     Ok(survey)
 }

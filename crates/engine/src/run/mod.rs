@@ -33,8 +33,10 @@ mod results;
 mod runner;
 mod sample_images;
 mod selection;
+mod shared_stages;
 mod sorted_copies;
 mod stage_images;
+mod submission;
 mod summary;
 mod tensorboard;
 #[cfg(test)]
@@ -63,7 +65,12 @@ pub use record::{RunRecord, StageRecord};
 pub use report::report_data;
 pub use request::{PipelineTexts, RunOptions, RunResult, StageEnd, StageResult as Done};
 pub use selection::selected;
+pub use shared_stages::{RunStages, SharedTask, shared_first};
 pub use sorted_copies::SortedCopies;
+pub use submission::{
+    Submission, SubmissionRecord, SubmittedArray, SubmittedRun, SubmittedTask, TaskReport, TaskState,
+    submissions,
+};
 pub use summary::{MonitoredBest, RunFailure, RunSummary, StageOverview, StepProgress, list, summarize};
 pub use times::run_times;
 pub use verify::{FrozenProof, VerifyProblem, VerifyReport, verify};

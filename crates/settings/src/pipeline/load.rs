@@ -81,7 +81,7 @@ fn read_chain(
 ) -> Result<Vec<Resolved>, DiagnosticReport> {
     let name = path.display().to_string();
     let (problem, help) = match paths::read(path) {
-        Ok(text) => return load_text(path, SourceText::new(name, text), above, options),
+        Ok(text) => return load_text(path, SourceText::new(name, text), above, options, Checks::All),
         Err(problem) => problem,
     };
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -97,11 +97,34 @@ fn read_chain(
     Err(DiagnosticReport::new(vec![Diagnostic::new(&place, "unreadable", message).help(help)]))
 }
 
+/// Which checks a text needs.
+#[derive(Clone, Copy, PartialEq)]
+enum Checks {
+    All,
+    /// None for settings that exclude each other or have no effect: the text was written from a checked pipeline.
+    Types,
+}
+
+/// A text that was written from a checked pipeline with one run, as if it were the text of the file at `path`.
+pub(super) fn load_frozen_text(
+    path: &Path,
+    source: SourceText,
+    options: &LoadOptions,
+) -> Result<Resolved, DiagnosticReport> {
+    let mut runs = load_text(path, source, &[], options, Checks::Types)?;
+    let mut run = runs.pop().expect("a text has at least one run");
+    match std::mem::take(&mut run.faults) {
+        faults if faults.is_empty() => Ok(run),
+        faults => Err(DiagnosticReport::new(faults)),
+    }
+}
+
 fn load_text(
     path: &Path,
     source: SourceText,
     above: &[PathBuf],
     options: &LoadOptions,
+    checks: Checks,
 ) -> Result<Vec<Resolved>, DiagnosticReport> {
     let chain = [above, &path.canonicalize().into_iter().collect::<Vec<_>>()].concat();
     let base: PathBuf = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -128,7 +151,17 @@ fn load_text(
     single.remove("matrix");
     let root = &single;
     let sound = diagnostics.is_empty();
-    let file = LoadedFile { path, base, source: &source, root, variables: &variables, chain, options, sound };
+    let file = LoadedFile {
+        path,
+        base,
+        source: &source,
+        root,
+        variables: &variables,
+        chain,
+        options,
+        checks,
+        sound,
+    };
     // If all runs have many errors in common, each run would report them again.
     let most = if diagnostics.len() > TOO_MANY { 1 } else { runs.len() };
     let read: Vec<Result<Resolved, DiagnosticReport>> = runs[..most]
@@ -204,6 +237,7 @@ struct LoadedFile<'a> {
     /// The full paths of the files that load weights from one another, down to this file, which is the last.
     chain: Vec<PathBuf>,
     options: &'a LoadOptions<'a>,
+    checks: Checks,
     /// Whether the settings that all runs share have no errors.
     sound: bool,
 }
@@ -226,7 +260,9 @@ impl LoadedFile<'_> {
         let mut draft = UncheckedPipeline::new(&root);
         draft.check_names();
         graph::check(&mut draft);
-        semantic_checks::check(&mut draft);
+        if self.checks == Checks::All {
+            semantic_checks::check(&mut draft);
+        }
         diagnostics.append(&mut draft.diagnostics);
         let (faults, warnings) = (std::mem::take(&mut draft.faults), std::mem::take(&mut draft.warnings));
         let mut elsewhere = BTreeMap::new();

@@ -203,6 +203,11 @@ impl Resolved {
         text
     }
 
+    /// The settings of the machine, with every default written out.
+    pub(super) fn run_to_toml(&self) -> String {
+        to_toml(&BTreeMap::from([("run", &self.run)]))
+    }
+
     /// The stage, with the commit and the digest of its weights if they were fetched.
     fn pinned(&self, stage: &Stage) -> Stage {
         let fetched = self.remote_weights_of(stage).and_then(|(text, _)| self.fetched.get(&text));

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Slurm;
+
 /// Where and how fast to run. Nothing here changes a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +33,9 @@ pub struct Run {
     /// Whether to also write the numbers of each epoch for TensorBoard, to `tensorboard` in the run directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tensorboard: bool,
+    /// What each run asks a Slurm cluster for, with `defrost submit`. Other commands ignore it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<Slurm>,
 }
 
 impl Run {
@@ -46,7 +51,7 @@ impl Run {
 }
 
 /// The bytes of a size as the schema allows it; `u64::MAX` for `on`, `None` for `off`.
-fn bytes(size: &str) -> Option<u64> {
+pub(super) fn bytes(size: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 6] = [
         ("MB", 1_000_000),
         ("GB", 1_000_000_000),
@@ -74,6 +79,7 @@ impl Default for Run {
             checkpoint_seconds: 60.0,
             keep_training_state: true,
             tensorboard: false,
+            slurm: None,
             image_cache: "1GiB".into(),
             feature_cache: "32GiB".into(),
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use super::{
     data_checks, decision_checks, effect_checks, group_checks, label_checks, pixel_checks, sampler_checks,
-    schedule_checks, subset_checks, suggest, test_time_augmentation,
+    schedule_checks, slurm, subset_checks, suggest, test_time_augmentation,
 };
 
 /// Checks every data set, model and stage.
@@ -28,6 +28,7 @@ pub fn check(draft: &mut UncheckedPipeline) {
             _ => data_checks::folder(draft, &path),
         }
     }
+    slurm::check(draft);
     for (name, _) in draft.entries("model") {
         model(draft, &format!("model.{name}"));
     }

@@ -223,6 +223,9 @@ fn the_resolved_text_says_the_same_and_says_it_all() {
             LoadOptions { set: vec![], device: None, threads: None, only: vec![], inputs: false, env: &env };
         let first = load(&entry.unwrap().path(), &options).unwrap();
         let text = first.to_toml();
+        let frozen = format!("{text}\n{}", first.run_to_toml());
+        let whole = one(&frozen).load(&[]).unwrap_or_else(|report| panic!("{report}\n{frozen}"));
+        assert_eq!((whole.run, whole.root.get("run").is_some()), (first.run.clone(), true));
         let second = one(&text).load(&[]).unwrap_or_else(|report| panic!("{report}\n{text}"));
         assert_eq!((&first.name, first.seed), (&second.name, second.seed));
         assert_eq!((&first.data, &first.model), (&second.data, &second.model));
