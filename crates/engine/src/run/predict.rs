@@ -81,7 +81,7 @@ pub enum PredictorUse {
     Classes,
     /// Embeddings: of any stage with weights, since the head may be left out.
     Embeddings,
-    /// The whole network, whatever it is for: from a stage that trained its head, or loaded all of it.
+    /// The whole network, for any task: from a stage that trained its head, or loaded all of it.
     Network,
 }
 

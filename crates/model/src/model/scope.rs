@@ -18,7 +18,7 @@ pub struct Scope {
     stride: usize,
     /// Whether a part of a position is left out.
     rounds_down: bool,
-    /// Whether convolutions pad as TensorFlow does, whatever they ask for.
+    /// Whether convolutions pad as TensorFlow does, instead of by their own padding.
     pads_same: bool,
     /// The channels of what was last declared.
     channels: usize,

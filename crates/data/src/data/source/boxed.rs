@@ -26,7 +26,7 @@ use crate::regular_file::{self, ReadRefusal};
 use crate::{Error, Result};
 
 pub use pairing::{LabelFiles, unreadable_pictures};
-pub use paths::{RootFolder, without_dots};
+pub use paths::{RootFolder, absolute};
 
 /// The largest number of missing images that a message names.
 const NAMED: usize = 4;

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use self::json::{CocoAnnotation, CocoFile, CocoId};
-use super::boxed::{BoxedImages, BoxedRules, FoundBox, FoundImage, RootFolder, Units};
+use super::boxed::{BoxedImages, BoxedRules, FoundBox, FoundImage, RootFolder, Units, absolute};
 use super::files_of_splits::{files_of_splits, root_folder};
 use super::format::DataFormat;
 use super::is_image;
-use super::split_place::absolute;
+use super::split_place::of_splits;
 use super::walk::join;
 use crate::data::dataset::{Dataset, require_folder};
 use crate::data::image::image_format_extensions;
@@ -68,11 +68,8 @@ fn read_files(settings: &Coco, files: &[(Split, PathBuf)], root: RootFolder) -> 
             .hint("all files of a data set need the same categories, with the same ids"));
         }
         let folders = settings.split.folders.as_ref();
-        let folder = folders.and_then(|folders| match split {
-            Split::Train => Some(&folders.train),
-            Split::Validation => folders.validation.as_ref(),
-            Split::Test => folders.test.as_ref(),
-        });
+        let folder = folders.and_then(|folders| of_splits(folders).find(|(other, _)| other == split));
+        let folder = folder.map(|(_, folder)| folder);
         let from = folder.map_or_else(|| root.path.clone(), |folder| root.path.join(folder));
         let elsewhere = match folder.filter(|folder| root.below(&root.path, folder).is_none()) {
             None => None,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::boxed::{RootFolder, without_dots};
+use super::boxed::{RootFolder, absolute};
 use super::walk::{FolderListing, WalkFindings, images, join, listing};
 use crate::data::Split;
 use crate::data::outside::OutsideFolders;
@@ -102,15 +102,6 @@ pub fn named_images(start: &Path, inner: &str, name: &str, finds: &mut WalkFindi
     found.into_iter().map(|image| join(name, &image)).collect()
 }
 
-/// An absolute path without `.` and `..`.
-///
-/// # Errors
-/// The current folder is unknown.
-pub fn absolute(path: &Path) -> Result<PathBuf> {
-    let whole = std::path::absolute(path).map_err(|error| Error::io("find", path, error))?;
-    Ok(without_dots(&whole))
-}
-
 /// The folders with their splits.
 pub fn of_splits(folders: &SplitFolders) -> impl Iterator<Item = (Split, &String)> {
     let SplitFolders { train, validation, test } = folders;
@@ -141,6 +132,6 @@ fn outside_folder(root: &Path, written: &str) -> Result<Option<Location>> {
                 .hint("set `root` to the folder above it"));
         }
         Some(inner) => Location::Below(inner),
-        None => Location::Outside(without_dots(path)),
+        None => Location::Outside(absolute(path)?),
     }))
 }

@@ -156,13 +156,13 @@ fn label_path(root: &Path, outside: &OutsideFolders, image: &str) -> PathBuf {
     let parts: Vec<&str> = image.split('/').collect();
     let folders = parts.len().saturating_sub(1);
     let file = |parts: &[&str]| outside.file(root, &parts.join("/"));
-    let beside = || file(&parts).with_extension("xml");
-    let Some(place) = parts[..folders].iter().rposition(|part| *part == IMAGES) else { return beside() };
+    let next_to_it = || file(&parts).with_extension("xml");
+    let Some(place) = parts[..folders].iter().rposition(|part| *part == IMAGES) else { return next_to_it() };
     let mut moved = parts.clone();
     moved[place] = ANNOTATIONS;
     match file(&moved[..=place]).is_dir() {
         true => file(&moved).with_extension("xml"),
-        false => beside(),
+        false => next_to_it(),
     }
 }
 

@@ -16,11 +16,11 @@ use rayon::prelude::*;
 use self::data_yaml::{DataYaml, ImagePlace};
 use self::label_file::{LabelRules, LabelText};
 use super::boxed::{
-    BoxedImages, BoxedRules, FoundImage, LabelFiles, RootFolder, Units, require_one_origin,
+    BoxedImages, BoxedRules, FoundImage, LabelFiles, RootFolder, Units, absolute, require_one_origin,
     unreadable_pictures,
 };
 use super::format::DataFormat;
-use super::split_place::{absolute, named_images, of_splits};
+use super::split_place::{named_images, of_splits};
 use super::walk::{WalkFindings, images, listing};
 use super::{part_named, written_folders};
 use crate::data::Split;
