@@ -54,6 +54,9 @@ def exported(tool, arch, side, head, more):
     tool("export", pipeline, "--format", "torch", "--out", folder / "torch")
     state = torch.load(folder / "torch/model.pth", weights_only=True)
     document = json.loads((folder / "torch/preprocessing.json").read_text())
+    builds = f"torchvision.models.{arch}(" in (folder / "torch/README.md").read_text()
+    if torchvision is not None:
+        assert builds == (hasattr(torchvision.models, arch) and '"linear"' in head), f"{arch}: README"
     checkpoint = safetensors.torch.load_file(run / document["checkpoint"])
     assert state.keys() == checkpoint.keys(), f"{state.keys() ^ checkpoint.keys()}"
     for tensor, values in checkpoint.items():

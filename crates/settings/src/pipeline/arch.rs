@@ -33,7 +33,8 @@ macro_rules! architectures {
                 { any_channels: true, stochastic_depth: true, variants: &[Tensorflow] };
             EfficientNetV2S = "efficientnet_v2_s", efficientnet_v2::SMALL,
                 { any_channels: true, stochastic_depth: true, variants: &[Timm, Tensorflow] };
-            EfficientNetLite0 = "efficientnet_lite0", efficientnet_lite::LITE0, { any_channels: true, stochastic_depth: true };
+            EfficientNetLite0 = "efficientnet_lite0", efficientnet_lite::LITE0,
+                { any_channels: true, stochastic_depth: true, torchvision: false };
             RegNetY400Mf = "regnet_y_400mf", regnet::Y_400MF, { any_channels: true };
             RegNetY800Mf = "regnet_y_800mf", regnet::Y_800MF, { any_channels: true };
             RegNetY1_6Gf = "regnet_y_1_6gf", regnet::Y_1_6GF, { any_channels: true };
@@ -45,28 +46,29 @@ macro_rules! architectures {
             ConvNextBase = "convnext_base", convnext::BASE, { any_channels: true, stochastic_depth: true };
             SwinT = "swin_t", swin::TINY,
                 { any_channels: true, stochastic_depth: true, image_sizes: MultipleOf(32) };
-            VitS16 = "vit_s_16", vit::SMALL_16, { positions: Sized, image_sizes: MultipleOf(16) };
+            VitS16 = "vit_s_16", vit::SMALL_16,
+                { positions: Sized, image_sizes: MultipleOf(16), torchvision: false };
             VitB16 = "vit_b_16", vit::BASE_16, { positions: Sized, image_sizes: MultipleOf(16) };
             DinoV2VitS14 = "dinov2_vits14", dinov2::SMALL_14,
-                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14) };
+                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14), torchvision: false };
             DinoV2VitB14 = "dinov2_vitb14", dinov2::BASE_14,
-                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14) };
+                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14), torchvision: false };
             DinoV2VitL14 = "dinov2_vitl14", dinov2::LARGE_14,
-                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14) };
+                { encoder: true, positions: Resampled, image_sizes: MultipleOf(14), torchvision: false };
             ClipVitB32 = "clip_vit_b32", clip::BASE_32,
-                { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("clip") };
+                { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("clip"), torchvision: false };
             SiglipBase16 = "siglip_base_patch16_224", siglip::BASE_16,
-                { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("inception") };
+                { encoder: true, cpu_only: true, image_sizes: Only(224), normalize: Some("inception"), torchvision: false };
             Yolo11N = "yolo11n", yolo11::NANO,
-                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none"), torchvision: false };
             Yolo11S = "yolo11s", yolo11::SMALL,
-                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none"), torchvision: false };
             Yolo11M = "yolo11m", yolo11::MEDIUM,
-                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none"), torchvision: false };
             Yolo11L = "yolo11l", yolo11::LARGE,
-                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none"), torchvision: false };
             Yolo11X = "yolo11x", yolo11::EXTRA_LARGE,
-                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none") };
+                { detector: true, image_sizes: MultipleOf(32), normalize: Some("none"), torchvision: false };
         }
     };
 }
@@ -103,6 +105,8 @@ struct ArchFacts {
     image_sizes: ImageSizes,
     /// The name of the channel statistics.
     normalize: Option<&'static str>,
+    /// Whether torchvision has a function of this name that builds it.
+    torchvision: bool,
     /// Other than torchvision's.
     variants: &'static [Variant],
 }
@@ -117,6 +121,7 @@ const PLAIN: ArchFacts = ArchFacts {
     positions: Positions::None,
     image_sizes: ImageSizes::Any,
     normalize: None,
+    torchvision: true,
     variants: &[],
 };
 
@@ -172,6 +177,11 @@ impl Arch {
     /// Whether it is a feature extractor only: it stays frozen in every stage, and only the head trains.
     pub fn is_encoder(self) -> bool {
         self.facts().encoder
+    }
+
+    /// Whether `torchvision.models` has a function of its name, which builds the same network.
+    pub fn is_in_torchvision(self) -> bool {
+        self.facts().torchvision
     }
 
     /// Whether it can find objects: whether it has a neck for the head `detect`.

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::require_own_folder;
 use crate::error::{Error, Result};
-use crate::pipeline::Fit;
+use crate::pipeline::{Arch, Fit, Head, Variant};
 use crate::run::Predictor;
 use crate::store::{self, disk};
 use crate::weights::{self, Dialect};
@@ -76,15 +76,34 @@ impl Predictor {
 
     fn torch_readme(&self, folder: &Path) -> String {
         let arch = self.model.description.arch.as_str();
-        let (checkpoint, folder, classes) = (self.checkpoint.display(), folder.display(), self.classes.len());
+        let (checkpoint, folder) = (self.checkpoint.display(), folder.display());
+        let (import, network) = if self.is_in_torchvision() {
+            let size = match arch.starts_with("vit") {
+                true => format!(", image_size={}", self.images.image_size),
+                false => String::new(),
+            };
+            let classes = self.classes.len();
+            (", torchvision", format!("torchvision.models.{arch}(num_classes={classes}{size})"))
+        } else {
+            ("", "...    # an implementation with these names; torchvision has none".to_owned())
+        };
         format!(
             "# {arch}\n\nExported by defrost from `{checkpoint}`. `model.pth` is a state dict of float32 under the names of \
              `defrost params`. `preprocessing.json` has the classes, in the order of the outputs, and what is done to images \
              before.\n\n\
-             ```python\nimport torch, torchvision\n\n\
-             model = torchvision.models.{arch}(num_classes={classes})    # or another implementation\n\
+             ```python\nimport torch{import}\n\n\
+             model = {network}\n\
              model.load_state_dict(torch.load(\"{folder}/model.pth\", weights_only=True))\n\
              model.eval()\n```\n"
         )
+    }
+
+    /// Whether torchvision's function of this name builds the network, with this head.
+    fn is_in_torchvision(&self) -> bool {
+        let arch = Arch::all().iter().find(|arch| arch.name() == self.model.description.arch);
+        arch.is_some_and(|arch| arch.is_in_torchvision())
+            && matches!(self.head, Head::Linear(_))
+            && self.variant == Variant::default()
+            && self.images.channels == 3
     }
 }
