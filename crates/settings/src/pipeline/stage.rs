@@ -62,8 +62,8 @@ pub struct LoadWeights {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
     /// A file of low-rank adapters (LoRA) that is merged into the weights: `adapter.safetensors` of a run, or PEFT's
-    /// `adapter_model.safetensors` with its `adapter_config.json`. Its head and whatever else it has replace those of the
-    /// weights.
+    /// `adapter_model.safetensors` with its `adapter_config.json`. Its head and its other whole tensors replace those of
+    /// the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub adapter_file: Option<String>,
