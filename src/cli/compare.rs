@@ -10,6 +10,7 @@ use defrost::{Error, Result, store};
 use serde_json::json;
 
 use super::console::shown;
+use super::page::PageOptions;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -27,6 +28,12 @@ pub struct Args {
     /// Also show how the other rows differ from the row with this label, over the seeds that both have
     #[arg(long, value_name = "LABEL")]
     baseline: Option<String>,
+    /// The best rows first, by this validation metric, such as `validation/accuracy`. Without it, rows are in the order of
+    /// the runs; of more rows than are shown, the best by the `monitor` of the last train stage
+    #[arg(long, value_name = "METRIC")]
+    by: Option<String>,
+    #[command(flatten)]
+    page: PageOptions,
     /// Show these metrics: `ap50`, `training/ap50`, `ap50/car` (a class), `ap50/*`, `seconds_per_epoch`, …
     #[arg(long, value_name = "NAME,…")]
     metrics: Vec<String>,
@@ -62,14 +69,29 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         runs.retain(|run| !named(run));
         arguments.push(runs);
     }
+    let averaged = AveragedSettings::over(&args.over);
+    let (count, mut more) = (arguments.iter().map(Vec::len).sum::<usize>(), None);
+    let whole = console.json() && !args.page.is_chosen();
+    let rows = if whole { count } else { args.page.rows(count) };
+    if args.by.is_some() || (rows < count && args.baseline.is_none()) {
+        let best = run::best_runs(&arguments, &averaged, args.by.as_deref(), rows)?;
+        if rows < best.rows || args.by.is_some() {
+            more = Some((rows, best.rows, best.metric));
+            arguments = best.arguments;
+        }
+    }
     let options = CompareOptions {
         baseline: args.baseline.clone(),
         metrics: args.metrics.clone(),
         evaluation: args.stage.clone(),
     };
-    let overlay = run::compare_runs(&arguments, &AveragedSettings::over(&args.over), &options)?;
+    let overlay = run::compare_runs(&arguments, &averaged, &options)?;
     let columns = overlay.columns();
     console.say(table(&overlay, &columns));
+    if let Some((rows, all, metric)) = more.filter(|(rows, all, _)| rows < all) {
+        let by = metric.map_or_else(String::new, |metric| format!(" by {metric}"));
+        console.say(format!("the best {rows} of {all} rows{by}: `--all` or `--limit N` shows more"));
+    }
     let differences = overlay.difference_columns();
     if let Some(baseline) = overlay.baseline.as_ref().filter(|_| !differences.is_empty()) {
         console.say(format!("\n\x1b[1mminus {}\x1b[0m", shown(baseline)));

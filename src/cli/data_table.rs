@@ -124,10 +124,15 @@ pub fn doubles(data: &str, summary: &DatasetSummary) -> Option<String> {
 /// The summaries of several runs, with each data set once.
 pub fn once(all: impl Iterator<Item = BTreeMap<String, DatasetSummary>>) -> Vec<(String, DatasetSummary)> {
     let mut found: Vec<(String, DatasetSummary)> = Vec::new();
-    for one in all.flatten() {
+    all.for_each(|one| add(&mut found, one));
+    found
+}
+
+/// Adds the summaries of one run that are not there yet.
+pub fn add(found: &mut Vec<(String, DatasetSummary)>, of_run: BTreeMap<String, DatasetSummary>) {
+    for one in of_run {
         if !found.contains(&one) {
             found.push(one);
         }
     }
-    found
 }

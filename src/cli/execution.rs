@@ -6,6 +6,7 @@ use defrost::Result;
 use defrost::device::GpuMemory;
 use defrost::estimate::Learner;
 use defrost::events::{Fanout, Observer};
+use defrost::plan::CheckedImages;
 use defrost::run::{self, Interrupt, PipelineTexts, RunOptions, RunResult};
 
 use super::estimates::{self, Estimates};
@@ -29,13 +30,31 @@ pub fn execute(
     interrupt: &Interrupt,
     console: &Console,
 ) -> Result<RunResult> {
+    let progress = Progress::new();
+    let observers: Vec<&dyn Observer> =
+        std::iter::once(&progress as &dyn Observer).chain(others.iter().copied()).collect();
+    observed(session, selection, &observers, interrupt, console)
+}
+
+/// One of many runs, of which only the result is shown.
+pub fn execute_quietly(session: &Session, interrupt: &Interrupt, console: &Console) -> Result<RunResult> {
+    observed(session, Selection::default(), &[], interrupt, console)
+}
+
+fn observed(
+    session: &Session,
+    selection: Selection,
+    others: &[&dyn Observer],
+    interrupt: &Interrupt,
+    console: &Console,
+) -> Result<RunResult> {
     let settings = &session.pipeline.run;
     let (threads, pool) = session.threads()?;
     let statuses = session.statuses()?;
     session.require_precision(&statuses)?;
     // Check this before hours of training, not after.
     let asked = run::selected(&session.plan, selection.from, selection.until)?;
-    let found = session.plan.broken(&statuses, &asked, &session.store);
+    let found = session.plan.broken(&statuses, &asked, &mut CheckedImages::open(&session.store));
     undecodable::list(&found, console);
     undecodable::require_sound(&found)?;
     let mut estimates = Estimates::open(session);
@@ -49,6 +68,7 @@ pub fn execute(
         force: selection.force,
         wanted: session.wanted(),
         statuses: &statuses,
+        earlier: &session.earlier_stages(),
         variant: &session.choice.variant,
         workers: settings.workers.unwrap_or(threads),
         image_cache: settings.image_bytes(),
@@ -62,10 +82,10 @@ pub fn execute(
     };
     let resolved = session.pipeline.to_toml();
     let texts = PipelineTexts { pipeline: &session.pipeline.text, resolved: &resolved };
-    let (progress, started) = (Progress::new(), Instant::now());
+    let started = Instant::now();
     let clock = || started.elapsed().as_secs_f64();
     let learner = Learner::new(workloads, gauge.is_some(), &clock);
-    let mut observers: Vec<&dyn Observer> = vec![&progress, &learner];
+    let mut observers: Vec<&dyn Observer> = vec![&learner];
     observers.extend(others);
     let observer = Fanout(observers);
     let summary = pool.install(|| {

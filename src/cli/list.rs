@@ -8,6 +8,7 @@ use defrost::run::{self, MonitoredBest, RunState, RunSummary};
 use serde_json::json;
 
 use super::console::shown;
+use super::page::PageOptions;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -15,21 +16,29 @@ use super::{Console, RunsOptions};
 pub struct Args {
     #[command(flatten)]
     runs: RunsOptions,
+    #[command(flatten)]
+    page: PageOptions,
 }
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let root = args.runs.root()?;
-    let runs = run::list(&root)?;
+    let most = if console.json() { usize::MAX } else { args.page.rows(usize::MAX) };
+    let names = run::list(&root, most)?;
     if console.json() {
+        let runs: Vec<RunSummary> = names.into_iter().flat_map(|name| name.runs).collect();
         console.document(&json!({ "runs_dir": root, "runs": runs }));
         return Ok(ExitCode::SUCCESS);
     }
-    if runs.is_empty() {
+    if names.is_empty() {
         console.say(format!("no runs in {}", shown(root.display())));
     }
-    for name in runs.chunk_by(|a, b| a.name == b.name) {
-        console.say(format!("\x1b[1m{}\x1b[0m", shown(&name[0].name)));
-        name.iter().for_each(|run| console.say(entry(run)));
+    for name in &names {
+        console.say(format!("\x1b[1m{}\x1b[0m", shown(&name.name)));
+        name.runs.iter().for_each(|run| console.say(entry(run)));
+        if name.runs.len() < name.count {
+            let more = name.count - name.runs.len();
+            console.say(format!("  and {more} earlier: `--all` or `--limit N` shows them"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,20 @@
 //! The options that all commands that read a pipeline share.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use defrost::pipeline::{self, DiagnosticReport, LoadOptions, RemoteWeights, Resolved};
-use defrost::plan::{self, DiskAccess, StageDraft};
+use defrost::plan::{self, DiskAccess, SharedInputs, StageDraft};
+use defrost::report::SampleReport;
 use defrost::run::{self, RunDirectory};
 use defrost::{Error, Result};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::console::shown;
+use super::page::PAGE;
 use super::{Console, fetch};
 
 #[derive(clap::Args)]
@@ -32,9 +36,13 @@ pub struct PipelineOptions {
     pub runs_dir: Option<PathBuf>,
 }
 
+/// The runs that keep their stages after the check. Each takes some hundred kilobytes.
+const KEPT: usize = 200;
+
 impl PipelineOptions {
-    /// Reads the runs of a pipeline file (one, or those of its matrix) and resolves their names. Reports all errors
-    /// together.
+    /// Reads the runs of a pipeline file (one, or those of its matrix or search) and resolves their names. Reports all
+    /// errors together. Of thousands of runs, only the first keep their stages: the others have none, and are resolved
+    /// again when their turn comes.
     pub fn check(
         &self,
         file: &Path,
@@ -51,7 +59,16 @@ impl PipelineOptions {
         let mut runs = pipeline::load_without_patterns(file, &options).map_err(DiagnosticReport::brief)?;
         let hub = fetch::hub();
         runs.iter_mut().for_each(|run| run.locate_weights(&|name| hub.find(name)));
-        let resolved: Vec<_> = runs.iter().map(|run| plan::resolve(run, depth)).collect();
+        let shared = SharedInputs::default();
+        let resolve = |(index, run): (usize, &mut Resolved)| {
+            let mut drafts = plan::resolve_shared(run, depth, &shared)?;
+            if index >= KEPT && depth == DiskAccess::Inputs {
+                run.warnings.extend(plan::data_warnings(run, &drafts));
+                drafts = Vec::new();
+            }
+            Ok(drafts)
+        };
+        let resolved: Vec<_> = runs.iter_mut().enumerate().map(resolve).collect();
         let drafts = DiagnosticReport::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(resolved));
         let drafts = drafts.map_err(DiagnosticReport::brief)?;
         Ok(runs.into_iter().zip(drafts).collect())
@@ -141,28 +158,46 @@ impl RunsOptions {
     /// with its current settings; a warning lists those that do not exist.
     pub fn resolve_all(&self, argument: &str, console: &Console) -> Result<Vec<RunDirectory>> {
         let root = self.root_of(argument)?;
+        if let Some(name) = searched_name(Path::new(argument))
+            && let Some((report, _)) = run::read_search(&root, &name)
+        {
+            let opened = |sample: &SampleReport| RunDirectory::open(root.join(sample.run.as_ref()?)).ok();
+            let found: Vec<RunDirectory> = report.samples.iter().filter_map(opened).collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
         let Some(made) = settings_of(Path::new(argument)) else { return run::resolve_runs(argument, &root) };
         if let [(None, _)] = made.as_slice() {
             return Ok(vec![self.resolve(argument, console)?]);
         }
-        let all = run::all_runs(&root)?;
-        let of_run =
-            |(_, settings): &(Option<String>, Value)| all.iter().find(|run| has_settings(run, settings));
-        let found: Vec<RunDirectory> = made.iter().filter_map(of_run).cloned().collect();
-        let missing: Vec<&str> = made
-            .iter()
-            .filter(|run| of_run(run).is_none())
-            .filter_map(|(label, _)| label.as_deref())
-            .collect();
+        // Settings are read once. Only fetched weights, whose names differ, are compared run by run.
+        let settings = |run: RunDirectory| Some((stages(run.settings().ok()?), run));
+        let all: Vec<(Value, RunDirectory)> =
+            run::all_runs(&root)?.into_par_iter().filter_map(settings).collect();
+        let by_settings: HashMap<String, &RunDirectory> =
+            all.iter().rev().map(|(settings, run)| (settings.to_string(), run)).collect();
+        let of_run = |(_, wanted): &(Option<String>, Value)| {
+            let same = by_settings.get(&wanted.to_string()).copied();
+            same.or_else(|| {
+                let pinned = || all.iter().find(|(made, _)| unpinned(made.clone(), wanted) == *wanted);
+                has_names(wanted).then(pinned).flatten().map(|(_, run)| run)
+            })
+        };
+        let of_runs: Vec<Option<&RunDirectory>> = made.iter().map(of_run).collect();
+        let found: Vec<RunDirectory> = of_runs.iter().copied().flatten().cloned().collect();
+        let missing = made.iter().zip(&of_runs).filter(|(_, found)| found.is_none());
+        let missing: Vec<&str> = missing.filter_map(|((label, _), _)| label.as_deref()).collect();
         if found.is_empty() {
             console.warn(format!("no run of {argument} has the file's settings: comparing its latest runs"));
             return run::resolve_runs(argument, &root);
         }
         if !missing.is_empty() {
             let (count, all) = (missing.len(), made.len());
-            let missing = missing.join("; ");
+            let more = if count > PAGE { format!("; and {} more", count - PAGE) } else { String::new() };
+            let missing = missing.into_iter().take(PAGE).collect::<Vec<_>>().join("; ");
             console.warn(format!(
-                "{argument}: {count} of {all} runs are missing or have other settings: {missing}"
+                "{argument}: {count} of {all} runs are missing or have other settings: {missing}{more}"
             ));
         }
         Ok(found)
@@ -190,6 +225,26 @@ fn folder(text: OsString) -> Result<PathBuf, &'static str> {
     Ok(path)
 }
 
+/// The name of a pipeline file that has a search.
+pub fn searched_name(file: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok().filter(|_| file.is_file())?;
+    let table: toml::Table = text.parse().ok()?;
+    // Only files that may have a search are loaded: `extends` may add one.
+    if !table.contains_key("search") && !table.contains_key("extends") {
+        return None;
+    }
+    let options = LoadOptions {
+        set: Vec::new(),
+        device: None,
+        threads: None,
+        only: Vec::new(),
+        inputs: false,
+        env: &|name| std::env::var(name).ok(),
+    };
+    let run = pipeline::load(file, &options).ok()?;
+    run.of_search.is_some().then_some(run.name)
+}
+
 /// The settings of the one run of a pipeline file, except those of the machine. `None` if the file cannot be read or
 /// makes several runs.
 fn stages_of(file: &Path) -> Option<Value> {
@@ -212,12 +267,18 @@ fn settings_of(file: &Path) -> Option<Vec<(Option<String>, Value)>> {
     };
     let runs = pipeline::load_all(file, &options).ok()?;
     let settings = |run: &Resolved| Some((run.label.clone(), stages(toml::from_str(&run.to_toml()).ok()?)));
-    runs.iter().map(settings).collect()
+    runs.par_iter().map(settings).collect()
 }
 
 /// Whether a run has these settings. False if its settings cannot be read.
 fn has_settings(run: &RunDirectory, settings: &Value) -> bool {
     run.settings().is_ok_and(|made| unpinned(stages(made), settings) == *settings)
+}
+
+/// Whether a stage loads weights by name.
+fn has_names(settings: &Value) -> bool {
+    let stages = settings["stage"].as_object().into_iter().flat_map(|stages| stages.values());
+    stages.filter_map(|stage| stage.get("file")?.as_str()).any(|file| RemoteWeights::parse(file).is_some())
 }
 
 /// The settings of a run, in which fetched weights have the names that `settings` has for them.

@@ -2,7 +2,7 @@
 
 mod unfetched;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,9 +10,9 @@ use defrost::data::Split;
 use defrost::digest::Digest;
 use defrost::estimate::{self, Estimate};
 use defrost::freeze::UnfreezeSummary;
-use defrost::plan::{DiskAccess, PlanEntry, Status, UndecodableImages};
+use defrost::plan::{CheckedImages, DiskAccess, PlanEntry, StageStatus, Status, UndecodableImages};
 use defrost::report::{self, duration};
-use defrost::run::RunDirectory;
+use defrost::run::{self, RunDirectory};
 use defrost::stage::{FeatureCacheStatus, FrozenPrefix, PlannedStage, ResolvedStage};
 use defrost::{Result, sanitize};
 use serde::Serialize;
@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 use super::console::shown;
 use super::estimates::{self, Estimates};
+use super::page::{PAGE, PageOptions};
+use super::search::{self, Searched};
 use super::session::Session;
 use super::{Console, PipelineOptions, data_table, fetch, images, undecodable};
 
@@ -35,6 +37,8 @@ pub struct Args {
     #[arg(long)]
     no_estimates: bool,
     #[command(flatten)]
+    page: PageOptions,
+    #[command(flatten)]
     pipeline: PipelineOptions,
 }
 
@@ -44,41 +48,68 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     if !missing.is_empty() {
         return unfetched::show(&runs, &missing, &args.file, console);
     }
-    let sessions = Session::of(runs, &args.file, &args.pipeline, args.rehash, console)?;
+    let runs = match Searched::of(runs) {
+        Ok(searched) => return search::plan(searched, &args.file, &args.pipeline, args.rehash, console),
+        Err(runs) => runs,
+    };
+    let count = runs.len();
+    let labelled = runs.iter().any(|(run, _)| run.label.is_some());
+    // Of many runs, most differ in one setting: their stages are counted, and the first shows them all.
+    let shown_runs =
+        args.page.rows(count).min(if count > PAGE && !args.page.is_chosen() { 1 } else { count });
     let mut known = RunsBefore::default();
-    let mut documents = Vec::new();
-    for session in &sessions {
+    let (mut documents, mut directories, mut parts, mut data) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    Session::each(runs, &args.file, &args.pipeline, args.rehash, console, |session| {
+        let index = directories.len();
+        known.silent = index >= shown_runs;
         if let Some(label) = &session.pipeline.label {
-            console.say(format!("\x1b[1m{}\x1b[0m", shown(label)));
+            known.say(console, format!("\x1b[1m{}\x1b[0m", shown(label)));
             known.label.clone_from(label);
         }
-        documents.push(one(session, &args, &mut known, console)?);
-        if session.pipeline.label.is_some() {
-            console.say("");
+        let (directory, document) = one(&session, &args, &mut known, console)?;
+        directories.push(directory);
+        documents.extend(document);
+        if labelled {
+            known.say(console, "");
         }
-    }
-    if sessions.iter().all(|session| session.pipeline.label.is_none()) {
+        for part in images::parts(session.plan.stages.iter().map(|stage| &stage.work)) {
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+        data_table::add(&mut data, session.plan.data());
+        Ok(())
+    })?;
+    if shown_runs < count {
+        known.counts().into_iter().for_each(|line| console.say(line));
         console.say("");
+    }
+    if labelled {
+        console.say(known.sentence(count));
     } else {
-        console.say(known.sentence(sessions.len()));
+        console.say("");
     }
     if let Some(total) = total(&known.estimates) {
         console.say(format!("total estimate: {}", amount(&total)));
     }
-    let works = sessions.iter().flat_map(|session| session.plan.stages.iter().map(|stage| &stage.work));
-    images::parts(works).iter().for_each(|text| console.say(shown(text)));
-    for (name, summary) in data_table::once(sessions.iter().map(|session| session.plan.data())) {
-        console.say(format!("data `{}`:", shown(&name)));
-        data_table::lines(&summary).iter().for_each(|line| console.say(format!("    {line}").trim_end()));
-        data_table::doubles(&name, &summary).iter().for_each(|text| console.warn(text));
+    parts.iter().for_each(|text| console.say(shown(text)));
+    for (name, summary) in &data {
+        console.say(format!("data `{}`:", shown(name)));
+        data_table::lines(summary).iter().for_each(|line| console.say(format!("    {line}").trim_end()));
+        data_table::doubles(name, summary).iter().for_each(|text| console.warn(text));
     }
-    for document in &documents {
-        console.say(format!("run directory: {}", shown(document["run_dir"].as_str().unwrap_or_default())));
+    for directory in directories.iter().take(shown_runs) {
+        console.say(format!("run directory: {}", shown(directory.display())));
+    }
+    if shown_runs < count {
+        let rest = sanitize::count(count - shown_runs, "run");
+        console.say(format!("{rest} more, not shown one by one: `--all` or `--limit N` shows them"));
     }
     undecodable::list(&known.broken, console);
     if console.json() {
-        match &sessions[..] {
-            [session] if session.pipeline.label.is_none() => console.document(&documents[0]),
+        match &mut documents[..] {
+            [document] if !labelled => console.document(document),
             _ => console.document(&json!({ "runs": documents })),
         }
     }
@@ -90,6 +121,15 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
 #[derive(Default)]
 struct RunsBefore {
     label: String,
+    /// Whether the run is only counted.
+    silent: bool,
+    /// For each stage name, in order: its hits, resumed and computed stages, and stages shared with an earlier run.
+    by_stage: Vec<(String, [usize; 4])>,
+    /// Estimates by numeric profile, opened once.
+    open: HashMap<String, Estimates>,
+    /// The features in the store, by what identifies them.
+    features: HashMap<Digest, Vec<Option<FeatureCacheStatus>>>,
+    checked: Option<CheckedImages>,
     /// Stages to compute, by recipe, with the label of the run that computes each.
     computed: BTreeMap<Digest, String>,
     /// The estimates of these stages.
@@ -101,9 +141,57 @@ struct RunsBefore {
 }
 
 impl RunsBefore {
+    /// As [`estimates::found`]. Stages that differ in their settings alone need the same features.
+    fn found(
+        &mut self,
+        session: &Session,
+        stage: &PlanEntry,
+        statuses: &[StageStatus],
+    ) -> Result<Vec<Option<FeatureCacheStatus>>> {
+        let Some(identity) = run::kept_features(&session.plan, stage) else {
+            return estimates::found(session, stage, statuses);
+        };
+        if let Some(known) = self.features.get(&identity) {
+            return Ok(known.clone());
+        }
+        let found = estimates::found(session, stage, statuses)?;
+        self.features.insert(identity, found.clone());
+        Ok(found)
+    }
+
     /// The earlier run that computes a stage.
     fn elsewhere(&self, recipe: &Digest) -> Option<String> {
         self.computed.get(recipe).filter(|label| **label != self.label).cloned()
+    }
+
+    fn say(&self, console: &Console, text: impl std::fmt::Display) {
+        if !self.silent {
+            console.say(text);
+        }
+    }
+
+    fn count(&mut self, stage: &str, what: usize) {
+        let place = self.by_stage.iter().position(|(name, _)| name == stage).unwrap_or_else(|| {
+            self.by_stage.push((stage.to_owned(), [0; 4]));
+            self.by_stage.len() - 1
+        });
+        self.by_stage[place].1[what] += 1;
+    }
+
+    /// A line for each stage name, over all runs.
+    fn counts(&self) -> Vec<String> {
+        let width = self.by_stage.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let words = ["cached", "to resume", "to compute", "shared with an earlier run"];
+        let line = |(name, counts): &(String, [usize; 4])| {
+            let parts: Vec<String> = words
+                .iter()
+                .zip(counts)
+                .filter(|(_, count)| **count > 0)
+                .map(|(word, count)| format!("{count} {word}"))
+                .collect();
+            format!("{:width$}  {}", shown(name), parts.join(", "))
+        };
+        std::iter::once("\x1b[1mall runs\x1b[0m".to_owned()).chain(self.by_stage.iter().map(line)).collect()
     }
 
     fn sentence(&self, runs: usize) -> String {
@@ -117,15 +205,23 @@ impl RunsBefore {
     }
 }
 
-/// Prints the stages of one run, line by line, and returns them as a document.
-fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console) -> Result<Value> {
+/// Prints the stages of one run, line by line. Returns its directory, and its document if one is asked for.
+fn one(
+    session: &Session,
+    args: &Args,
+    known: &mut RunsBefore,
+    console: &Console,
+) -> Result<(PathBuf, Option<Value>)> {
     let plan = &session.plan;
     let statuses = session.statuses()?;
+    let checked = known.checked.get_or_insert_with(|| CheckedImages::open(&session.store));
     let directory = RunDirectory::locate(&session.runs, &plan.name, &plan.recipe)?;
-    let broken = plan.broken(&statuses, &vec![true; plan.stages.len()], &session.store);
+    let broken = plan.broken(&statuses, &vec![true; plan.stages.len()], checked);
     // A run that will fail needs no estimates.
     let fails = broken.iter().any(UndecodableImages::is_error);
-    let mut estimates = (!args.no_estimates && !fails).then(|| Estimates::open(session));
+    let profile = &session.choice.variant;
+    let mut estimates = (!args.no_estimates && !fails)
+        .then(|| known.open.remove(profile).unwrap_or_else(|| Estimates::open(session)));
     let width = plan.stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0);
     let mut stages: Vec<Value> = Vec::new();
     for (stage, status) in plan.stages.iter().zip(&statuses) {
@@ -142,13 +238,20 @@ fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console
             (None, None) => status.reason().unwrap_or_default(),
         };
         let line = format!("{word}  {:width$}  {}", stage.name, shown(why));
-        console.say(line.trim_end());
+        known.say(console, line.trim_end());
         let (mut features, mut estimate) = (Vec::new(), None);
         match (status.status, &shared) {
-            (Status::Hit, _) => known.hits += 1,
-            (_, Some(_)) => known.shared += 1,
+            (Status::Hit, _) => {
+                known.hits += 1;
+                known.count(&stage.name, 0);
+            }
+            (_, Some(_)) => {
+                known.shared += 1;
+                known.count(&stage.name, 3);
+            }
             (_, None) => {
-                let found = estimates::found(session, stage, &statuses)?;
+                known.count(&stage.name, if status.status == Status::Resume { 1 } else { 2 });
+                let found = known.found(session, stage, &statuses)?;
                 estimate =
                     estimates.as_mut().and_then(|estimates| estimated(estimates, stage, &found, console));
                 features = Features::of(&stage.work, &found, session.pipeline.run.feature_bytes().is_some());
@@ -162,7 +265,10 @@ fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console
         notes.extend(features.iter().map(Features::sentence));
         notes.extend(estimate.as_ref().map(|estimate| sentence(estimate, most)));
         for note in &notes {
-            console.say(format!("        {:width$}  {}", "", shown(note)));
+            known.say(console, format!("        {:width$}  {}", "", shown(note)));
+        }
+        if !console.json() {
+            continue;
         }
         let mut document = json!({
             "name": stage.name,
@@ -184,20 +290,22 @@ fn one(session: &Session, args: &Args, known: &mut RunsBefore, console: &Console
         }
         stages.push(document);
     }
-    if let Some(estimates) = &mut estimates {
+    if let Some(mut estimates) = estimates {
         estimates.known.save();
+        known.open.insert(profile.clone(), estimates);
     }
-    let mut document =
-        json!({ "run_dir": directory.path(), "stages": stages, "data": plan.data(), "broken": broken });
+    let document = console.json().then(|| {
+        let mut document =
+            json!({ "run_dir": directory.path(), "stages": stages, "data": plan.data(), "broken": broken });
+        session.pipeline.label.iter().for_each(|label| document["label"] = json!(label));
+        document
+    });
     broken.into_iter().for_each(|data| {
         if !known.broken.contains(&data) {
             known.broken.push(data);
         }
     });
-    if let Some(label) = &session.pipeline.label {
-        document["label"] = json!(label);
-    }
-    Ok(document)
+    Ok((directory.path().to_owned(), document))
 }
 
 /// Warnings and notes about a stage before it runs.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use defrost::estimate::Estimate;
 use defrost::pipeline::FrozenRun;
-use defrost::plan::Status;
+use defrost::plan::{StageStatus, Status};
 use defrost::run::{
     self, RunDirectory, RunStages, SharedTask, Submission, SubmissionRecord, SubmittedArray, SubmittedRun,
     SubmittedTask, shared_first,
@@ -18,10 +18,9 @@ use super::{PipelineOptions, RunsOptions};
 /// A shared stage that takes less is computed by the runs themselves, rather than in a job before them.
 const WORTH_A_TASK_SECONDS: f64 = 60.0;
 
-/// The tasks of some runs: first the stages that two or more of them share and miss, then the runs. An array has at most
-/// `most` tasks.
-pub fn arrays(sessions: &[Session], chosen: &[usize], most: usize) -> Result<Vec<SubmittedArray>> {
-    let stages = chosen.iter().map(|run| missing(&sessions[*run])).collect::<Result<Vec<_>>>()?;
+/// The tasks of some runs: first the stages that two or more of them share and miss, then the runs. `stages` has the missing
+/// stages of each of them. An array has at most `most` tasks.
+pub fn arrays(stages: &[RunStages], chosen: &[usize], most: usize) -> Vec<SubmittedArray> {
     let shared = |task: SharedTask| SubmittedTask {
         run: chosen[task.run],
         stages: task.stages,
@@ -30,7 +29,7 @@ pub fn arrays(sessions: &[Session], chosen: &[usize], most: usize) -> Result<Vec
     };
     let whole =
         |run: &usize| SubmittedTask { run: *run, stages: Vec::new(), features: false, serves: Vec::new() };
-    let waves = shared_first(&stages).into_iter().map(|wave| wave.into_iter().map(shared).collect());
+    let waves = shared_first(stages).into_iter().map(|wave| wave.into_iter().map(shared).collect());
     let waves = waves.chain([chosen.iter().map(whole).collect::<Vec<_>>()]);
     let (mut arrays, mut before): (Vec<SubmittedArray>, Vec<usize>) = Default::default();
     for wave in waves {
@@ -43,20 +42,19 @@ pub fn arrays(sessions: &[Session], chosen: &[usize], most: usize) -> Result<Vec
         }));
         before = (first..arrays.len()).collect();
     }
-    Ok(arrays)
+    arrays
 }
 
 /// The stages of a run that are missing, and long enough to be worth a task. Nothing is measured: the machine that computes
 /// is another one. A stage of unknown length counts as long.
-fn missing(session: &Session) -> Result<RunStages> {
-    let estimates = Estimates::open(session);
+pub fn missing(session: &Session, statuses: &[StageStatus], estimates: &Estimates) -> RunStages {
     let is_short = |estimate: Estimate| estimate.seconds < WORTH_A_TASK_SECONDS;
-    let wanted = session.plan.stages.iter().zip(session.statuses()?).map(|(stage, status)| {
+    let wanted = session.plan.stages.iter().zip(statuses).map(|(stage, status)| {
         status.status != Status::Hit
             && matches!(stage.work.kind(), "train" | "evaluate")
             && !estimates.forecast(&estimates.workload(stage, &[])).is_some_and(is_short)
     });
-    Ok(RunStages::new(&session.plan, &wanted.collect::<Vec<bool>>()))
+    RunStages::new(&session.plan, &wanted.collect::<Vec<bool>>())
 }
 
 /// A run in its state now.

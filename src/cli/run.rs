@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::console::shown;
 use super::execution::{self, Selection};
 use super::executor::local;
+use super::search::{self, SearchOptions, Searched};
 use super::session::Session;
 use super::signals::Stop;
 use super::{Console, PipelineOptions, data_table, estimates};
@@ -45,7 +46,12 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let stop = Stop::default();
-    let sessions = Session::open(&args.file, &args.pipeline, args.rehash, Some(&stop), console)?;
+    let runs = Session::load(&args.file, &args.pipeline, Some(&stop), console)?;
+    let runs = match Searched::of(runs) {
+        Ok(searched) => return search_runs(searched, &args, stop.listen()?, console),
+        Err(runs) => runs,
+    };
+    let sessions = Session::of(runs, &args.file, &args.pipeline, args.rehash, console)?;
     for (name, summary) in data_table::once(sessions.iter().map(|session| session.plan.data())) {
         data_table::doubles(&name, &summary).iter().for_each(|text| console.warn(text));
     }
@@ -64,6 +70,27 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         return finish(&sessions, ended, console);
     }
     all(&sessions, &args, interrupt, console)
+}
+
+fn search_runs(
+    searched: Searched,
+    args: &Args,
+    interrupt: &Interrupt,
+    console: &Console,
+) -> Result<ExitCode> {
+    let refused =
+        [("--from", args.from.is_some()), ("--until", args.until.is_some()), ("--force", args.force)];
+    if let Some((option, _)) = refused.into_iter().find(|(_, given)| *given) {
+        return Err(Error::usage(format!("`{option}` cannot be combined with a search"))
+            .hint("select a sample with `--only`, such as `--only sample=1`"));
+    }
+    let options = SearchOptions {
+        file: &args.file,
+        pipeline: &args.pipeline,
+        rehash: args.rehash,
+        jobs: args.jobs as usize,
+    };
+    search::run(searched, &options, interrupt, console)
 }
 
 fn selection(args: &Args) -> Selection<'_> {

@@ -1,12 +1,16 @@
 //! The state that every planning command needs: the pipeline, its plan, the store, and the numeric profile.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use defrost::device::{self, DeviceChoice};
 use defrost::features::FeatureStore;
 use defrost::pipeline::Resolved;
-use defrost::plan::{self, DiskAccess, Plan, StageDraft, StageStatus, Status};
-use defrost::run;
+use defrost::plan::{
+    self, DiskAccess, InputDigester, Plan, PreviousStage, SharedInputs, StageDraft, StageStatus, Status,
+};
+use defrost::run::EarlierRuns;
 use defrost::stage::ResolvedStage;
 use defrost::store::{Store, VariantRequest};
 use defrost::train;
@@ -19,8 +23,10 @@ use super::{Console, PipelineOptions, fetch, images};
 pub struct Session {
     pub pipeline: Resolved,
     pub runs: PathBuf,
-    pub store: Store,
+    pub store: Arc<Store>,
     pub plan: Plan,
+    /// The runs of its name before this command.
+    earlier: Arc<EarlierRuns>,
     /// The device to compute on, and its numeric profile.
     pub choice: DeviceChoice,
 }
@@ -67,15 +73,48 @@ impl Session {
         rehash: bool,
         console: &Console,
     ) -> Result<Vec<Self>> {
+        let mut sessions = Vec::new();
+        Self::each(runs, file, options, rehash, console, |session| {
+            sessions.push(session);
+            Ok(())
+        })?;
+        Ok(sessions)
+    }
+
+    /// As [`Self::of`], one after the other: thousands of plans take much memory.
+    pub fn each(
+        runs: LoadedRuns,
+        file: &Path,
+        options: &PipelineOptions,
+        rehash: bool,
+        console: &Console,
+        mut visit: impl FnMut(Self) -> Result<()>,
+    ) -> Result<()> {
         console.warnings(runs.iter().map(|(run, _)| run));
         let works = runs.iter().flat_map(|(_, drafts)| drafts.iter().map(|draft| &draft.work));
         images::left_out(works).iter().for_each(|note| console.warn(note));
         console
             .more_warnings(runs.iter().flat_map(|(run, drafts)| plan::data_warnings(run, drafts)).collect());
         let folder = options.runs(file)?;
-        let mut sessions: Vec<Self> = Vec::new();
+        let store = Arc::new(Store::open(&folder));
+        let mut digester = InputDigester::new(store.inputs(), rehash);
+        let earlier = runs.first().map(|(run, _)| Arc::new(EarlierRuns::new(&folder, &run.name)));
+        let mut choices: HashMap<String, DeviceChoice> = HashMap::new();
+        let mut notes = Vec::new();
+        let shared = SharedInputs::default();
         for (pipeline, mut drafts) in runs {
-            let mut choice = device::choose(&pipeline.run.device)?;
+            if drafts.is_empty() {
+                drafts = plan::resolve_shared(&pipeline, DiskAccess::Inputs, &shared).map_err(|report| {
+                    console.report(&report.brief(), file);
+                    Error::usage(format!("`{}` is no longer valid", file.display()))
+                })?;
+            }
+            let device = &pipeline.run.device;
+            let mut choice = match choices.get(device) {
+                Some(known) => known.clone(),
+                None => device::choose(device)?,
+            };
+            choices.entry(device.clone()).or_insert_with(|| choice.clone());
             for draft in &drafts {
                 for model_spec in draft.work.computed_models() {
                     if !model_spec.model.arch.computes_on_gpus() {
@@ -84,18 +123,20 @@ impl Session {
                 }
             }
             // Printed once, not for each run of a matrix.
-            if sessions.iter().all(|session| session.choice.note != choice.note) {
+            if !notes.contains(&choice.note) {
                 choice.note.iter().for_each(|note| console.warn(note));
+                notes.push(choice.note.clone());
             }
-            let store = Store::open(&folder);
             let wanted = wanted(&choice);
             let runs_dir = options.runs_dir.as_deref();
-            plan::fetch(&mut drafts, &store, wanted, &choice.variant, rehash, runs_dir)?;
-            let mut plan = Plan::new(&pipeline.name, drafts, store.inputs(), rehash)?;
+            plan::fetch(&mut drafts, &store, wanted, &choice.variant, &mut digester, runs_dir)?;
+            let mut plan = Plan::new(&pipeline.name, drafts, &mut digester)?;
             plan.label.clone_from(&pipeline.label);
-            sessions.push(Self { pipeline, runs: folder.clone(), store, plan, choice });
+            let earlier = earlier.clone().ok_or_else(|| Error::bug("a session without a run"))?;
+            let (runs, store) = (folder.clone(), Arc::clone(&store));
+            visit(Self { pipeline, runs, store, plan, choice, earlier })?;
         }
-        Ok(sessions)
+        Ok(())
     }
 
     /// [`Self::open`] for a command that works on one run. In a file with a matrix, `--only` selects it.
@@ -117,8 +158,12 @@ impl Session {
 
     /// What a run would do with each stage.
     pub fn statuses(&self) -> Result<Vec<StageStatus>> {
-        let earlier = run::previous_stages(&self.runs, &self.plan.name, self.plan.label.as_deref());
-        plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &earlier)
+        plan::statuses(&self.plan, &self.store, self.wanted(), &self.choice.variant, &self.earlier_stages())
+    }
+
+    /// The stages of the run before with the same name and label.
+    pub fn earlier_stages(&self) -> BTreeMap<String, PreviousStage> {
+        self.earlier.stages(self.plan.label.as_deref())
     }
 
     /// Refuses stages whose precision the device does not support, before anything is computed.

@@ -13,8 +13,11 @@ use defrost::{Error, Result, sanitize};
 
 use super::console::shown;
 use super::list::state;
+use super::options::searched_name;
+use super::page::PageOptions;
 use super::preparation::submitted;
 use super::progress::clock;
+use super::search;
 use super::{Console, RunsOptions};
 
 #[derive(clap::Args)]
@@ -28,6 +31,8 @@ pub struct Args {
     /// Update the output until the run ends
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    page: PageOptions,
     #[command(flatten)]
     runs: RunsOptions,
 }
@@ -45,7 +50,12 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         && let submissions = submitted(file, &args.runs)?
         && !submissions.is_empty()
     {
-        return cluster::show(&args.run, &submissions, args.watch, console);
+        return cluster::show(&args.run, &submissions, args.watch, args.page, console);
+    }
+    if let Some(name) = searched_name(file)
+        && let Some((report, folder)) = run::read_search(&args.runs.root_of(&args.run)?, &name)
+    {
+        return search::status(&report, &folder, args.page, console);
     }
     let directory = args.runs.resolve(&args.run, console)?;
     if args.watch {

@@ -2,19 +2,23 @@
 
 mod refused;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use defrost::device;
 use defrost::pipeline::{FrozenRun, Slurm};
-use defrost::run::{self, RunDirectory, RunState, Submission, SubmissionRecord, SubmittedRun};
+use defrost::plan::CheckedImages;
+use defrost::run::{self, RunDirectory, RunStages, RunState, Submission, SubmissionRecord, SubmittedRun};
 use defrost::{Error, Result, sanitize};
 use serde_json::{Value, json};
 
 use super::console::shown;
+use super::estimates::Estimates;
 use super::executor::queue::{self, Queue, QueuedJob};
 use super::executor::script::Script;
 use super::executor::slurm::Cluster;
+use super::page::PageOptions;
 use super::session::{LoadedRuns, Session};
 use super::signals::Stop;
 use super::{Console, PipelineOptions, preparation, undecodable};
@@ -36,6 +40,8 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    page: PageOptions,
+    #[command(flatten)]
     pipeline: PipelineOptions,
     /// Further options of `sbatch`
     #[arg(last = true, value_name = "SBATCH OPTIONS")]
@@ -46,12 +52,12 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     refused::check(&args.options)?;
     let stop = Stop::default();
     let runs = Session::load(&args.file, &args.pipeline, Some(&stop), console)?;
+    refused::search(&runs, &args.file)?;
     let frozen: Vec<FrozenRun> = runs.iter().map(|(run, _)| FrozenRun::of(run)).collect();
     let slurm = runs.first().and_then(|(run, _)| run.run.slurm.clone()).unwrap_or_default();
-    let sessions = plan(runs, &args, console)?;
-    let runs = sessions.iter().zip(frozen).map(|(session, frozen)| preparation::frozen_run(session, frozen));
-    let runs: Vec<SubmittedRun> = runs.collect::<Result<_>>()?;
-    let standing = standing(&runs, &args.file, &sessions[0].runs)?;
+    let (runs, mut stages) = plan(runs, frozen, &args, console)?;
+    let runs_dir = args.pipeline.runs(&args.file)?;
+    let standing = standing(&runs, &args.file, &runs_dir)?;
     let chosen: Vec<usize> =
         (0..runs.len()).filter(|run| matches!(standing[*run], Standing::Submitted)).collect();
     if chosen.is_empty() {
@@ -65,10 +71,10 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         }
         most => most?,
     };
-    let arrays = preparation::arrays(&sessions, &chosen, most)?;
-    let runs_dir = &sessions[0].runs;
+    let stages: Vec<RunStages> = chosen.iter().filter_map(|run| stages[*run].take()).collect();
+    let arrays = preparation::arrays(&stages, &chosen, most);
     let record =
-        preparation::record(&args.file, &args.pipeline, runs_dir, slurm.cluster.clone(), runs, arrays)?;
+        preparation::record(&args.file, &args.pipeline, &runs_dir, slurm.cluster.clone(), runs, arrays)?;
     let dir = Submission::folder(&record.runs_dir, &preparation::new_id()?);
     let program = std::env::current_exe()
         .map_err(|error| Error::failed(format!("cannot find the program itself: {error}")))?;
@@ -87,26 +93,40 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     answer(&runs, &standing, Some(&submission), &args, console)
 }
 
-/// Plans the runs on this machine, which need not have the device that they compute on.
-fn plan(mut runs: LoadedRuns, args: &Args, console: &Console) -> Result<Vec<Session>> {
+/// Plans the runs on this machine, which need not have the device that they compute on. Returns each with its missing
+/// stages.
+fn plan(
+    mut runs: LoadedRuns,
+    frozen: Vec<FrozenRun>,
+    args: &Args,
+    console: &Console,
+) -> Result<(Vec<SubmittedRun>, Vec<Option<RunStages>>)> {
+    let mut missing: HashMap<String, bool> = HashMap::new();
     for (run, _) in &mut runs {
-        if device::choose(&run.run.device).is_err() {
-            run.run.device = "auto".to_owned();
+        let device = &mut run.run.device;
+        if *missing.entry(device.clone()).or_insert_with_key(|device| device::choose(device).is_err()) {
+            *device = "auto".to_owned();
         }
     }
-    let sessions = Session::of(runs, &args.file, &args.pipeline, false, console)?;
-    let mut found = Vec::new();
-    for session in &sessions {
+    let (mut found, mut planned, mut stages) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut checked, mut estimates, mut frozen) = (None, None, frozen.into_iter());
+    Session::each(runs, &args.file, &args.pipeline, false, console, |session| {
         let statuses = session.statuses()?;
-        for data in session.plan.broken(&statuses, &vec![true; statuses.len()], &session.store) {
+        let checked = checked.get_or_insert_with(|| CheckedImages::open(&session.store));
+        for data in session.plan.broken(&statuses, &vec![true; statuses.len()], checked) {
             if !found.contains(&data) {
                 found.push(data);
             }
         }
-    }
+        let estimates = estimates.get_or_insert_with(|| Estimates::open(&session));
+        stages.push(Some(preparation::missing(&session, &statuses, estimates)));
+        let frozen = frozen.next().ok_or_else(|| Error::bug("a run without its settings"))?;
+        planned.push(preparation::frozen_run(&session, frozen)?);
+        Ok(())
+    })?;
     undecodable::list(&found, console);
     undecodable::require_sound(&found)?;
-    Ok(sessions)
+    Ok((planned, stages))
 }
 
 /// What the command does with a run.
@@ -215,13 +235,16 @@ fn answer(
     args: &Args,
     console: &Console,
 ) -> Result<ExitCode> {
+    let tasks = submission.into_iter().flat_map(Submission::tasks).filter(|(.., task)| task.is_run());
+    let places: HashMap<usize, (usize, usize)> =
+        tasks.map(|(array, index, task)| (task.run, (array, index))).collect();
     let job_of = |run: usize| {
-        let submission = submission?;
-        let (array, index, _) = submission.tasks_of(run).find(|(.., task)| task.is_run())?;
-        Some(format!("{}_{index}", submission.record.arrays[array].job.as_deref()?))
+        let (array, index) = places.get(&run)?;
+        Some(format!("{}_{index}", submission?.record.arrays[*array].job.as_deref()?))
     };
     let mut documents = Vec::new();
-    let width = runs.iter().map(|run| title(run).chars().count()).max().unwrap_or(0);
+    let rows = args.page.rows(runs.len());
+    let width = runs.iter().take(rows).map(|run| title(run).chars().count()).max().unwrap_or(0);
     for (index, (run, standing)) in runs.iter().zip(standing).enumerate() {
         let (action, job) = match standing {
             Standing::Complete => ("complete", None),
@@ -229,15 +252,20 @@ fn answer(
             Standing::Submitted => (if args.dry_run { "to submit" } else { "submitted" }, job_of(index)),
         };
         let job = job.as_deref();
-        console.say(format!(
-            "{:width$}  {action}{}",
-            shown(title(run)),
-            job.map_or_else(String::new, |job| format!(" as {job}"))
-        ));
+        if index < rows {
+            console.say(format!(
+                "{:width$}  {action}{}",
+                shown(title(run)),
+                job.map_or_else(String::new, |job| format!(" as {job}"))
+            ));
+        }
         let label = run.frozen.label.as_deref();
         documents.push(
             json!({ "name": run.name, "label": label, "run_dir": run.run_dir, "action": action, "job": job }),
         );
+    }
+    if rows < runs.len() {
+        console.say(format!("and {} more: `--all` or `--limit N` shows them", runs.len() - rows));
     }
     if let Some(submission) = submission {
         console.say(sentence(submission, args));

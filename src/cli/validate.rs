@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use defrost::pipeline::Diagnostic;
+use defrost::pipeline::{Diagnostic, Resolved};
 use defrost::plan::{self, DiskAccess};
 use defrost::{Result, sanitize};
 use serde_json::json;
 
 use super::console::shown;
+use super::page::PageOptions;
 use super::{Console, PipelineOptions, fetch, images, undecodable};
 
 #[derive(clap::Args)]
@@ -23,6 +24,8 @@ pub struct Args {
     /// Also decode every image of all splits, and list those that cannot be decoded
     #[arg(long, conflicts_with = "no_inputs")]
     decode: bool,
+    #[command(flatten)]
+    page: PageOptions,
     #[command(flatten)]
     pipeline: PipelineOptions,
 }
@@ -58,13 +61,28 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
                     unfetched.push(name.to_string());
                 }
                 let stages = sanitize::count(runs.first().map_or(0, |(_, stages)| stages.len()), "stage");
-                let labels: Vec<&str> = runs.iter().filter_map(|(run, _)| run.label.as_deref()).collect();
+                let search =
+                    runs.first().and_then(|(run, _)| run.of_search.as_ref()).map(|of| of.search.clone());
+                let is_shown = |run: &Resolved| run.of_search.as_ref().is_none_or(|of| of.rung.is_none());
+                let shown_runs = runs.iter().filter(|(run, _)| is_shown(run));
+                let labels: Vec<&str> = shown_runs.filter_map(|(run, _)| run.label.as_deref()).collect();
                 let runs = match labels.len() {
                     0 => String::new(),
-                    count => format!(", {}", sanitize::count(count, "run")),
+                    count => match &search {
+                        Some(search) => format!(
+                            ", a search of {} in {}",
+                            sanitize::count(count, "sample"),
+                            sanitize::count(search.rungs(), "rung")
+                        ),
+                        None => format!(", {}", sanitize::count(count, "run")),
+                    },
                 };
                 console.say(format!("ok: {}: {stages}{runs}", shown(file.display())));
-                labels.iter().for_each(|label| console.say(format!("    {}", shown(label))));
+                let rows = args.page.rows(labels.len());
+                labels.iter().take(rows).for_each(|label| console.say(format!("    {}", shown(label))));
+                if rows < labels.len() {
+                    console.say(format!("    and {} more: `--all` shows them", labels.len() - rows));
+                }
             }
             Err(report) => {
                 console.report(&report, file);

@@ -79,8 +79,9 @@ fn assert_same_verdict(
     let float_for_integer =
         |d: &pipeline::Diagnostic| d.message.contains("expected an integer, found a float");
     let Some(json) = json(text) else { return };
-    // A schema cannot resolve the paths of a matrix, so it accepts any value there.
-    let matrix = text.lines().position(|line| line.starts_with("[[matrix]]")).unwrap_or(usize::MAX);
+    // A schema cannot resolve the paths of a matrix or a search, so it accepts any value there.
+    let varies = |line: &str| line.starts_with("[[matrix]]") || line.starts_with("[search.space]");
+    let matrix = text.lines().position(varies).unwrap_or(usize::MAX);
     let of_schema = |d: &&pipeline::Diagnostic| OF_SCHEMA.contains(&d.code);
     if diagnostics.iter().filter(of_schema).any(|d| d.line > matrix) {
         return;
@@ -170,8 +171,11 @@ fn keys(table: &DeTable, path: &str, out: &mut Vec<Key>) {
 }
 
 fn full() -> (String, Vec<Key>) {
-    let text =
-        fs::read_to_string(corpus("valid").into_iter().find(|f| f.ends_with("full.toml")).unwrap()).unwrap();
+    keys_of("full.toml")
+}
+
+fn keys_of(name: &str) -> (String, Vec<Key>) {
+    let text = fs::read_to_string(corpus("valid").into_iter().find(|f| f.ends_with(name)).unwrap()).unwrap();
     let mut all = Vec::new();
     keys(DeTable::parse(&text).unwrap().get_ref(), "", &mut all);
     (text, all)
@@ -214,6 +218,10 @@ fn every_key_of_the_language_stands_in_the_full_file() {
         if ["data", "model", "stage"].contains(&parts[0]) && parts.len() > 1 {
             parts[1] = "*";
         }
+        // So are those of a search.
+        if let ["search", "space", .., key] = parts[..] {
+            parts = if parts.len() > 3 { vec!["search", "space", "*", key] } else { vec!["search", "space"] };
+        }
         // Subsets have names, too.
         if parts.len() > 3 && parts[2] == "subsets" {
             parts[3] = "*";
@@ -226,7 +234,9 @@ fn every_key_of_the_language_stands_in_the_full_file() {
             parts.iter().map(|part| part.replace("[0]", ".*").replace("[1]", ".*")).collect();
         plain.join(".")
     };
-    let there: Vec<String> = all.iter().map(general).collect();
+    // A file cannot have both a matrix and a search.
+    let (_, search) = keys_of("search.toml");
+    let there: Vec<String> = all.iter().chain(&search).map(general).collect();
     // A stage's own settings equal the defaults, so one of the two suffices for inner keys.
     let covered = |path: &String| {
         let twins =

@@ -50,6 +50,7 @@ mod report;
 mod run;
 mod sampler;
 mod schema;
+mod search;
 mod second_data;
 mod soups;
 mod status;

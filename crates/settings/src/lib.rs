@@ -2,4 +2,4 @@
 
 pub mod pipeline;
 
-use defrost_base::{error, regular_file, sanitize};
+use defrost_base::{error, random, regular_file, sanitize};

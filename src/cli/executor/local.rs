@@ -16,6 +16,7 @@ use defrost::{Error, Result};
 use serde_json::{Value, json};
 
 use super::super::console::{shown, tell};
+use super::super::estimates::Estimates;
 use super::super::run::EndedRun;
 use super::super::session::Session;
 use super::super::{PipelineOptions, preparation};
@@ -33,12 +34,40 @@ pub fn run_all(
     jobs: usize,
     interrupt: &Interrupt,
 ) -> Result<Vec<EndedRun>> {
+    let sessions: Vec<&Session> = sessions.iter().collect();
+    run_shown(&sessions, file, options, jobs, interrupt, true, &mut |_| Ok(()))
+}
+
+/// As [`run_all`], without the output of the processes. `ended` is called with the index of each run that has ended.
+pub fn run_quietly(
+    sessions: &[&Session],
+    file: &Path,
+    options: &PipelineOptions,
+    jobs: usize,
+    interrupt: &Interrupt,
+    ended: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<EndedRun>> {
+    run_shown(sessions, file, options, jobs, interrupt, false, ended)
+}
+
+fn run_shown(
+    sessions: &[&Session],
+    file: &Path,
+    options: &PipelineOptions,
+    jobs: usize,
+    interrupt: &Interrupt,
+    speaks: bool,
+    on_end: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<EndedRun>> {
     let all: Vec<usize> = (0..sessions.len()).collect();
-    let arrays = preparation::arrays(sessions, &all, usize::MAX)?;
-    let runs = sessions.iter().map(preparation::submitted_run).collect::<Result<_>>()?;
+    let estimates = Estimates::open(sessions[0]);
+    let stages =
+        sessions.iter().map(|session| Ok(preparation::missing(session, &session.statuses()?, &estimates)));
+    let arrays = preparation::arrays(&stages.collect::<Result<Vec<_>>>()?, &all, usize::MAX);
+    let runs = sessions.iter().map(|session| preparation::submitted_run(session)).collect::<Result<_>>()?;
     let record = preparation::record(file, options, &sessions[0].runs, None, runs, arrays)?;
     let (submission, _lock) = Submission::create_local(&preparation::new_id()?, record)?;
-    let ended = execute(&submission, jobs, interrupt);
+    let ended = execute(&submission, jobs, interrupt, speaks, on_end);
     // The folder is of no use without this process.
     let removed = disk::remove(&submission.dir);
     let ended = ended?;
@@ -46,7 +75,13 @@ pub fn run_all(
     Ok(ended)
 }
 
-fn execute(submission: &Submission, jobs: usize, interrupt: &Interrupt) -> Result<Vec<EndedRun>> {
+fn execute(
+    submission: &Submission,
+    jobs: usize,
+    interrupt: &Interrupt,
+    speaks: bool,
+    on_end: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<EndedRun>> {
     let mut ended: Vec<EndedRun> =
         submission.record.runs.iter().map(|_| (json!({}), Some(Error::interrupted("interrupted")))).collect();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -59,7 +94,7 @@ fn execute(submission: &Submission, jobs: usize, interrupt: &Interrupt) -> Resul
                 && !interrupt.requested()
                 && let Some(index) = waiting.pop_front()
             {
-                running.push(Process::start(submission, array, index, threads)?);
+                running.push(Process::start(submission, array, index, threads, speaks)?);
             }
             if interrupt.requested() {
                 running.iter_mut().for_each(|process| process.input = None);
@@ -73,6 +108,7 @@ fn execute(submission: &Submission, jobs: usize, interrupt: &Interrupt) -> Resul
                         let end = process.end(status);
                         if task.is_run() {
                             ended[task.run] = end;
+                            on_end(task.run)?;
                         }
                     }
                 }
@@ -94,7 +130,13 @@ struct Process {
 }
 
 impl Process {
-    fn start(submission: &Submission, array: usize, index: usize, threads: usize) -> Result<Self> {
+    fn start(
+        submission: &Submission,
+        array: usize,
+        index: usize,
+        threads: usize,
+        speaks: bool,
+    ) -> Result<Self> {
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
         command.args(["--json", "task"]).arg(&submission.dir);
@@ -119,7 +161,7 @@ impl Process {
                 if let Some(message) = line.strip_prefix("error: ") {
                     last_error = Some(message.to_owned());
                 }
-                if !line.is_empty() {
+                if speaks && !line.is_empty() {
                     tell(format_args!("\x1b[1m[{prefix}]\x1b[0m {line}"));
                 }
             }

@@ -12,11 +12,13 @@ use defrost::Result;
 use defrost::run::{
     self, RunDirectory, RunState, RunSummary, Submission, SubmittedTask, TaskReport, TaskState,
 };
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
 use super::super::console::shown;
 use super::super::executor::queue::{self, Queue, QueuedJob};
+use super::super::page::PageOptions;
 use super::super::{Console, list};
 use super::details;
 
@@ -45,7 +47,13 @@ struct Row {
     progress: String,
 }
 
-pub fn show(file: &str, submissions: &[Submission], watch: bool, console: &Console) -> Result<ExitCode> {
+pub fn show(
+    file: &str,
+    submissions: &[Submission],
+    watch: bool,
+    page: PageOptions,
+    console: &Console,
+) -> Result<ExitCode> {
     let in_place = std::io::stdout().is_terminal();
     let mut before = String::new();
     loop {
@@ -59,7 +67,7 @@ pub fn show(file: &str, submissions: &[Submission], watch: bool, console: &Conso
             console.document(&json!({ "queue_known": queue.is_some(), "runs": rows }));
             return Ok(ExitCode::SUCCESS);
         }
-        let text = text(&rows);
+        let text = text(&rows, page);
         if text != before {
             let lines = before.lines().count();
             if watch && in_place && lines > 0 {
@@ -86,11 +94,19 @@ fn rows(file: &str, submissions: &[Submission], queue: Option<&Queue>) -> Vec<Ro
             let row = shared(file, submission, (array, index, task), queue);
             old.extend(row.job.is_some().then_some(row));
         }
-        for (index, run) in record.runs.iter().enumerate() {
+        let (mut places, mut has_task) = (vec![None; record.runs.len()], vec![false; record.runs.len()]);
+        for (array, index, task) in submission.tasks() {
+            task.serves.iter().for_each(|run| has_task[*run] = true);
+            if task.is_run() {
+                has_task[task.run] = true;
+                places[task.run] = Some((array, index));
+            }
+        }
+        let row = |index: usize| of_run(file, submission, index, places[index], queue);
+        let of_runs: Vec<Row> = (0..record.runs.len()).into_par_iter().map(row).collect();
+        for ((index, run), row) in record.runs.iter().enumerate().zip(of_runs) {
             let newest = !labels.contains(&run.frozen.label);
-            let mut task = submission.tasks_of(index).filter(|(.., task)| task.is_run());
-            let place = task.next().map(|(array, index, _)| (array, index));
-            let row = of_run(file, submission, index, place, queue);
+            let place = places[index];
             // A run without a task was complete, or in the queue of an earlier submission.
             let known = directories.contains(&run.run_dir);
             if known || (place.is_none() && row.state != RunState::Complete.as_str()) {
@@ -105,8 +121,7 @@ fn rows(file: &str, submissions: &[Submission], queue: Option<&Queue>) -> Vec<Ro
             }
         }
         labels.extend(record.runs.iter().enumerate().filter_map(|(index, run)| {
-            (directories.contains(&run.run_dir) || submission.tasks_of(index).next().is_some())
-                .then_some(run.frozen.label.clone())
+            (directories.contains(&run.run_dir) || has_task[index]).then_some(run.frozen.label.clone())
         }));
     }
     old.extend(rows);
@@ -121,10 +136,14 @@ fn of_run(
     queue: Option<&Queue>,
 ) -> Row {
     let submitted = &submission.record.runs[run];
-    let summary = RunDirectory::open(&submitted.run_dir).ok().and_then(|run| run::summarize(&run).ok());
+    let directory = RunDirectory::open(&submitted.run_dir).ok();
+    let complete = directory.as_ref().is_some_and(|run| run.state() == RunState::Complete);
+    // Nothing more is shown of a complete run.
+    let summary = directory.filter(|_| !complete).and_then(|run| run::summarize(&run).ok());
     let job = place.and_then(|place| job(submission, place, queue));
     let report = place.and_then(|(array, index)| submission.report(array, index));
-    let (state, note, error) = joined(file, summary.as_ref(), job.as_ref(), report.as_ref(), queue.is_some());
+    let (state, note, error) =
+        joined(file, complete, summary.as_ref(), job.as_ref(), report.as_ref(), queue.is_some());
     Row {
         name: submitted.name.clone(),
         label: submitted.frozen.label.clone(),
@@ -165,13 +184,14 @@ fn log(submission: &Submission, (array, index): (usize, usize)) -> Option<PathBu
 /// The state of a run, what to do about it, and its error.
 fn joined(
     file: &str,
+    complete: bool,
     summary: Option<&RunSummary>,
     job: Option<&QueuedJob>,
     report: Option<&TaskReport>,
     queue_known: bool,
 ) -> (&'static str, Option<String>, Option<String>) {
     let state = summary.map(|summary| summary.state);
-    if state == Some(RunState::Complete) {
+    if complete || state == Some(RunState::Complete) {
         return (RunState::Complete.as_str(), None, None);
     }
     let again = || Some(format!("no job: `defrost submit {file}` continues it"));
@@ -215,8 +235,19 @@ fn progress(run: &RunSummary) -> String {
     })
 }
 
-fn text(rows: &[Row]) -> String {
-    let titles: Vec<String> = rows.iter().map(title).collect();
+fn text(all: &[Row], page: PageOptions) -> String {
+    let most = page.rows(all.len());
+    let mut rows: Vec<&Row> = all.iter().collect();
+    if most < all.len() {
+        // Of many runs, those that need attention come first.
+        let order = ["failed", "interrupted", "running", "starting"];
+        rows.sort_by_key(|row| match order.iter().position(|state| *state == row.state) {
+            Some(place) => place,
+            None => order.len() + usize::from(row.state == RunState::Complete.as_str()),
+        });
+        rows.truncate(most);
+    }
+    let titles: Vec<String> = rows.iter().map(|row| title(row)).collect();
     let jobs: Vec<String> =
         rows.iter().map(|row| row.job.as_ref().map_or_else(String::new, job_text)).collect();
     let width = |texts: &[String]| texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
@@ -238,7 +269,10 @@ fn text(rows: &[Row]) -> String {
         let log = row.log.iter().filter(|_| row.error.is_some()).map(|log| format!("log: {}", log.display()));
         details.chain(log).for_each(|detail| text += &format!("{:names$}  {}\n", "", shown(detail)));
     }
-    text + &total(rows)
+    if most < all.len() {
+        text += &format!("and {} more: `--all` or `--limit N` shows them\n", all.len() - most);
+    }
+    text + &total(all)
 }
 
 fn title(row: &Row) -> String {

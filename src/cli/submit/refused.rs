@@ -1,7 +1,11 @@
-//! Options of `sbatch` that `defrost submit` sets itself.
+//! What `defrost submit` refuses: options of `sbatch` that it sets itself, and searches.
+
+use std::path::Path;
 
 use defrost::pipeline::refused_option;
 use defrost::{Error, Result};
+
+use super::super::session::LoadedRuns;
 
 /// Refuses them among the options after `--`.
 pub fn check(options: &[String]) -> Result<()> {
@@ -17,4 +21,16 @@ pub fn check(options: &[String]) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A search decides after each rung what runs next, which no job of an array can know.
+pub fn search(runs: &LoadedRuns, file: &Path) -> Result<()> {
+    if runs.iter().all(|(run, _)| run.of_search.is_none()) {
+        return Ok(());
+    }
+    let file = file.display();
+    Err(Error::usage("a search cannot be submitted: what runs in a rung follows from the rung before").hint(format!(
+        "run it in one job, such as `sbatch --cpus-per-task=8 --wrap \"defrost run {file} --jobs 4\"`: if the job ends early, \
+         the same command continues; `defrost submit {file} --only sample=1` submits one sample"
+    )))
 }

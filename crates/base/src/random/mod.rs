@@ -32,6 +32,8 @@ pub enum Purpose {
     Bootstrap = 16,
     /// The training images that a sampler chooses.
     Sample = 17,
+    /// The values of a setting in a search over settings.
+    Search = 18,
 }
 
 /// An endless stream of draws, addressed by its key.

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::balanced_split::balanced;
 use super::outside::OutsideFolders;
 use super::split::{SplitFractions, keys};
-use super::{Label, LabelKind, Split};
+use super::{DatasetSummary, Label, LabelKind, Split};
 use crate::digest::Digest;
 use crate::pipeline::{self, SplitMethod};
 use crate::{Error, Result};
@@ -49,6 +50,64 @@ pub struct Dataset {
     pub box_sizes: Option<[usize; 3]>,
     /// Warnings about probable mistakes.
     pub warnings: Vec<String>,
+    /// What was computed of it before. A changed copy starts without it.
+    pub derived: Derived,
+}
+
+/// Values that follow from a data set, computed once for all stages and runs that read it.
+#[derive(Debug, Default)]
+pub struct Derived {
+    digests: Mutex<BTreeMap<(&'static str, bool), Digest>>,
+    summary: Mutex<Option<(String, Arc<DatasetSummary>)>>,
+}
+
+impl Derived {
+    /// The digest of a split, with the labels of its images or without.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn digest(
+        &self,
+        split: Split,
+        labels: bool,
+        compute: impl FnOnce() -> Result<Digest>,
+    ) -> Result<Digest> {
+        let mut known = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = known.get(&(split.name(), labels)) {
+            return Ok(*digest);
+        }
+        let digest = compute()?;
+        known.insert((split.name(), labels), digest);
+        Ok(digest)
+    }
+
+    pub(super) fn summary(
+        &self,
+        of: String,
+        compute: impl FnOnce() -> DatasetSummary,
+    ) -> Arc<DatasetSummary> {
+        let mut known = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((known, summary)) if *known == of => Arc::clone(summary),
+            _ => {
+                let summary = Arc::new(compute());
+                *known = Some((of, Arc::clone(&summary)));
+                summary
+            }
+        }
+    }
+}
+
+impl Clone for Derived {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Derived {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Dataset {

@@ -34,7 +34,7 @@ mod fixtures;
 pub use crate::pipeline::EvaluationSplit as Split;
 pub use augment::{BatchMixer, BatchResizer};
 pub use composition::SampleComposer;
-pub use dataset::{Dataset, Sample};
+pub use dataset::{Dataset, Derived, Sample};
 pub use geometry::{AffineMap, BoxFilter, Geometry, GeometryChain};
 pub use image::{
     DecodeOptions, EncodedImage, Image, ImageReader, JpegWorkspace, PixelData, PixelFormat, Raster, Region,

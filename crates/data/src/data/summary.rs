@@ -1,6 +1,7 @@
 //! Statistics of a data set: images per class and split, groups, and duplicate files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +118,12 @@ pub struct Duplicate {
 
 impl DatasetSummary {
     /// `split` is the setting that split the images; it has the requested fractions and groups.
-    pub fn of(dataset: &Dataset, split: &pipeline::Split) -> Self {
+    pub fn of(dataset: &Dataset, split: &pipeline::Split) -> Arc<Self> {
+        let key = serde_json::to_string(split).unwrap_or_default();
+        dataset.derived.summary(key, || Self::compute(dataset, split))
+    }
+
+    fn compute(dataset: &Dataset, split: &pipeline::Split) -> Self {
         // An expression that does not match was already an error when the images were split.
         let paths = || dataset.samples.iter().map(|sample| sample.path.clone()).collect::<Vec<_>>();
         let keys = split.group.as_deref().and_then(|group| keys(&paths(), Some(group)).ok());

@@ -15,7 +15,7 @@ use crate::data::{
 use crate::pipeline::{Diagnostic, Resolved, SplitMethod};
 use crate::report::percent;
 use crate::stage::{Inputs, PlannedStage, Preprocess, ResolvedStage};
-use crate::store::Store;
+use crate::store::{DecodableIndex, Store};
 
 /// The data sets that stages read, each once, by name.
 fn datasets<'a, I: Inputs + 'a>(
@@ -40,25 +40,35 @@ impl Plan {
     pub fn data(&self) -> BTreeMap<String, DatasetSummary> {
         let found = self.datasets();
         let summary = |(name, (dataset, view)): (&str, (&Arc<Dataset>, &Preprocess))| {
-            (name.to_owned(), DatasetSummary::of(dataset, &view.0.split))
+            (name.to_owned(), (*DatasetSummary::of(dataset, &view.0.split)).clone())
         };
         found.into_iter().map(summary).collect()
     }
 
     /// The images of stages to be computed that cannot be decoded, as far as their headers show. The store records
     /// intact images by content, so they are not read again. `runs` says which stages are requested.
-    pub fn broken(&self, statuses: &[StageStatus], runs: &[bool], store: &Store) -> Vec<UndecodableImages> {
+    pub fn broken(
+        &self,
+        statuses: &[StageStatus],
+        runs: &[bool],
+        checked: &mut CheckedImages,
+    ) -> Vec<UndecodableImages> {
         let asked = self.stages.iter().zip(statuses).zip(runs);
         // The inputs of a finished stage were decoded when it was computed.
         let computed: Vec<(&str, &PlannedStage)> = asked
             .filter(|((_, status), runs)| **runs && status.status != Status::Hit)
             .map(|((stage, _), _)| (stage.data.as_str(), &stage.work))
             .collect();
-        let mut sound = store.decodable_index();
         let mut found = Vec::new();
         for (name, (dataset, view)) in datasets(computed.iter().copied()) {
             let of = computed.iter().filter(|(other, _)| *other == name);
-            let parts: BTreeSet<&str> = of.flat_map(|(_, work)| work.parts()).map(Split::name).collect();
+            let parts: BTreeSet<&'static str> =
+                of.flat_map(|(_, work)| work.parts()).map(Split::name).collect();
+            let of_run = (Arc::as_ptr(dataset), format!("{view:?}"), parts.clone());
+            if checked.intact.contains(&of_run) {
+                continue;
+            }
+            let sound = &mut checked.sound;
             let read = |index: &usize| parts.contains(dataset.samples[*index].split.name());
             let samples: Vec<usize> = (0..dataset.samples.len()).filter(read).collect();
             let digest = |index: &usize| dataset.samples[*index].digest;
@@ -74,10 +84,29 @@ impl Plan {
             if reader.is_rgb8() {
                 sound.extend(whole.filter_map(digest));
             }
+            if images.is_empty() {
+                checked.intact.insert(of_run);
+                checked.datasets.push(Arc::clone(dataset));
+            }
             found.extend(UndecodableImages::new(name, dataset, view, samples.len(), images));
         }
-        sound.save();
+        checked.sound.save();
         found
+    }
+}
+
+/// The images that were checked for earlier runs of a file.
+pub struct CheckedImages {
+    sound: DecodableIndex,
+    /// Splits of data sets, as they are read, without a broken image.
+    intact: BTreeSet<(*const Dataset, String, BTreeSet<&'static str>)>,
+    /// Kept, so that no other data set has the address of one of them.
+    datasets: Vec<Arc<Dataset>>,
+}
+
+impl CheckedImages {
+    pub fn open(store: &Store) -> Self {
+        Self { sound: store.decodable_index(), intact: BTreeSet::new(), datasets: Vec::new() }
     }
 }
 

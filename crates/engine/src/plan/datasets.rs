@@ -28,7 +28,11 @@ impl Resolver<'_> {
             return known.clone();
         }
         let format = data_format(data);
-        let read = |data: Data| data_format(&data).read(&|path| self.pipeline.path(path)).map(Arc::new);
+        let shared = self.shared;
+        let read = |data: Data| {
+            let scan = || data_format(&data).read(&|path| self.pipeline.path(path)).map(Arc::new);
+            shared.dataset(&self.pipeline.base, &data, scan)
+        };
         let found = self.pipeline.with_expanded_folders(data).and_then(read);
         let found = found.map_err(|error| match self.depth {
             DiskAccess::Names => {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::InputDigester;
 use super::planned::Plan;
-use super::resolve::{ParentStage, Resolver, StageDraft, resolve};
+use super::resolve::{ParentStage, Resolver, StageDraft, resolve_shared};
 use super::status::statuses;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, DiagnosticReport};
@@ -31,7 +32,7 @@ impl Resolver<'_> {
         other: &pipeline::ExternalStage,
     ) -> Option<Result<WeightsFile>> {
         let file = other.pipeline.file.display().to_string();
-        let drafts = match resolve(&other.pipeline, self.depth) {
+        let drafts = match resolve_shared(&other.pipeline, self.depth, self.shared) {
             Ok(drafts) => drafts,
             Err(DiagnosticReport { diagnostics, .. }) => {
                 let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));
@@ -60,13 +61,13 @@ pub fn fetch(
     store: &Store,
     wanted: VariantRequest,
     variant: &str,
-    rehash: bool,
+    digester: &mut InputDigester,
     runs_dir: Option<&Path>,
 ) -> Result<()> {
     for draft in drafts {
         let Some(ExternalWeights { mut drafts, parent, file }) = draft.elsewhere.take() else { continue };
-        fetch(&mut drafts, store, wanted, variant, rehash, runs_dir)?;
-        let plan = Plan::new(&file, drafts, store.inputs(), rehash)?;
+        fetch(&mut drafts, store, wanted, variant, digester, runs_dir)?;
+        let plan = Plan::new(&file, drafts, digester)?;
         let statuses = statuses(&plan, store, wanted, variant, &BTreeMap::new())?;
         let found = statuses[parent.stage].finished.as_ref().and_then(|finished| {
             Some((finished.dir.join(parent.file()), *finished.files.get(parent.file())?))

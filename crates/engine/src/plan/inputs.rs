@@ -1,5 +1,6 @@
 //! The digests of the inputs of stages. Each file and each data set is digested once.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,17 +10,24 @@ use crate::error::{Error, Result};
 use crate::stage::Digester;
 use crate::store::InputIndex;
 
-/// Digests inputs. Unchanged ones come from the index, unless `rehash` is set.
-pub(super) struct InputDigester<'a> {
+/// Digests inputs, each once. Unchanged ones come from the index, unless `rehash` is set.
+pub struct InputDigester<'a> {
     index: &'a InputIndex,
     rehash: bool,
+    /// Each file of weights.
+    files: HashMap<PathBuf, Digest>,
     /// Each data set as found, and with digests, because stages share data sets.
     datasets: Vec<(Arc<Dataset>, Arc<Dataset>)>,
 }
 
 impl<'a> InputDigester<'a> {
     pub fn new(index: &'a InputIndex, rehash: bool) -> Self {
-        Self { index, rehash, datasets: Vec::new() }
+        Self { index, rehash, files: HashMap::new(), datasets: Vec::new() }
+    }
+
+    /// Saves what is new in the index.
+    pub(super) fn save(&self) {
+        self.index.save();
     }
 
     fn digests(&self, paths: &[PathBuf]) -> Result<Vec<Digest>> {
@@ -29,8 +37,13 @@ impl<'a> InputDigester<'a> {
 
 impl Digester for InputDigester<'_> {
     fn file(&mut self, path: &Path) -> Result<Digest> {
+        if let Some(known) = self.files.get(path) {
+            return Ok(*known);
+        }
         let digest = self.digests(&[path.to_owned()])?.pop();
-        digest.ok_or_else(|| Error::bug("a file without a digest"))
+        let digest = digest.ok_or_else(|| Error::bug("a file without a digest"))?;
+        self.files.insert(path.to_owned(), digest);
+        Ok(digest)
     }
 
     fn files(&mut self, paths: &[PathBuf]) -> Result<Vec<Digest>> {

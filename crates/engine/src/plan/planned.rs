@@ -8,7 +8,7 @@ use super::resolve::{ParentStage, StageDraft};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::stage::{PlannedStage, ResolvedStage};
-use crate::store::{EpochSeries, InputIndex};
+use crate::store::EpochSeries;
 
 /// A pipeline with everything that is known before it runs.
 pub struct Plan {
@@ -53,19 +53,18 @@ impl PlanEntry {
 }
 
 impl Plan {
-    /// Digests weights and images. Unchanged ones come from the index, unless `rehash` is set.
+    /// Digests weights and images. The runs of a file share a digester, so that each input is digested once.
     ///
     /// # Errors
     /// An input cannot be read.
-    pub fn new(name: &str, drafts: Vec<StageDraft>, index: &InputIndex, rehash: bool) -> Result<Self> {
-        let mut digester = InputDigester::new(index, rehash);
+    pub fn new(name: &str, drafts: Vec<StageDraft>, digester: &mut InputDigester) -> Result<Self> {
         let digested = |draft: StageDraft| {
             let StageDraft { name, parents, work, data, rules, .. } = draft;
-            let work = work.digested(&mut digester)?;
+            let work = work.digested(digester)?;
             Ok((name, parents, work, data, rules))
         };
         let digested = drafts.into_iter().map(digested).collect::<Result<Vec<_>>>()?;
-        index.save();
+        digester.save();
 
         let mut stages: Vec<PlanEntry> = Vec::new();
         for (name, parents, work, data, rules) in digested {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::ExternalWeights;
+use super::{ExternalWeights, SharedInputs};
 use crate::data::{self, Dataset};
 use crate::model::RuleError;
 use crate::pipeline::{
@@ -60,10 +60,19 @@ impl ParentStage {
 
 /// Resolves every stage, parents first. Returns all errors together.
 pub fn resolve(pipeline: &Resolved, depth: DiskAccess) -> Result<Vec<StageDraft>, DiagnosticReport> {
+    resolve_shared(pipeline, depth, &SharedInputs::default())
+}
+
+/// As [`resolve`], for one of several runs.
+pub fn resolve_shared(
+    pipeline: &Resolved,
+    depth: DiskAccess,
+    shared: &SharedInputs,
+) -> Result<Vec<StageDraft>, DiagnosticReport> {
     let (datasets, elsewhere) = Default::default();
     // Errors in the patterns themselves were found before.
     let diagnostics = pipeline.faults.clone();
-    let mut resolver = Resolver { pipeline, depth, datasets, elsewhere, diagnostics };
+    let mut resolver = Resolver { pipeline, depth, shared, datasets, elsewhere, diagnostics };
     let mut drafts: Vec<Option<StageDraft>> = Vec::new();
     let order = pipeline.order();
     let places: HashMap<&str, usize> = order.iter().enumerate().map(|(place, name)| (*name, place)).collect();
@@ -97,6 +106,7 @@ pub fn resolve(pipeline: &Resolved, depth: DiskAccess) -> Result<Vec<StageDraft>
 pub(super) struct Resolver<'a> {
     pub(super) pipeline: &'a Resolved,
     pub(super) depth: DiskAccess,
+    pub(super) shared: &'a SharedInputs,
     /// By name. `None` if scanning failed, which is reported once.
     pub(super) datasets: BTreeMap<String, Option<Arc<Dataset>>>,
     /// By the stage that loads these weights.
@@ -150,7 +160,7 @@ impl Resolver<'_> {
             }
         };
         match stage {
-            Stage::LoadWeights(load) => self.load_weights(name, load, above, model_spec),
+            Stage::LoadWeights(load) => self.shared_weights(name, load, above, model_spec),
             Stage::InitWeights(_) => Some((
                 ResolvedStage::InitWeights(InitWeightsStage { model_spec, seed: self.pipeline.seed }),
                 Value::Null,
@@ -296,6 +306,11 @@ impl Resolver<'_> {
                     .for_each(|other| self.diagnose(path, code, other.message, other.hint));
             })
             .ok()
+    }
+
+    /// The number of errors so far.
+    pub(super) fn diagnostics(&self) -> usize {
+        self.diagnostics.len()
     }
 
     pub(super) fn diagnose(&mut self, path: &str, code: &'static str, message: String, help: Option<String>) {

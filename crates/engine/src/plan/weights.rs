@@ -20,7 +20,39 @@ use crate::weights::{
 };
 
 impl Resolver<'_> {
-    pub(super) fn load_weights(
+    /// As [`Self::load_weights`]. A stage that an earlier run has too is not read again.
+    pub(super) fn shared_weights(
+        &mut self,
+        name: &str,
+        load: &pipeline::LoadWeights,
+        above: &[&ResolvedStage],
+        model_spec: ModelSpec,
+    ) -> Option<(ResolvedStage, Value)> {
+        let is_file = load.file.is_some() && load.restore_batch_norm.is_none() && above.is_empty();
+        if !is_file {
+            return self.load_weights(name, load, above, model_spec);
+        }
+        let path = load.file.as_deref().map(|file| self.pipeline.weights_path(file).ok());
+        let key = format!(
+            "{:?} {path:?} {name} {} {} {model_spec:?}",
+            self.depth,
+            self.pipeline.seed,
+            serde_json::to_string(load).unwrap_or_default()
+        );
+        if let Some((stage, weights)) = self.shared.weights(&key) {
+            return Some((ResolvedStage::LoadWeights(Box::new(stage), weights, None), Value::Null));
+        }
+        let before = self.diagnostics();
+        let resolved = self.load_weights(name, load, above, model_spec);
+        if let (Some((ResolvedStage::LoadWeights(stage, weights, None), rules)), true) =
+            (&resolved, before == self.diagnostics())
+        {
+            self.shared.keep_weights(key, stage, weights, rules);
+        }
+        resolved
+    }
+
+    fn load_weights(
         &mut self,
         name: &str,
         load: &pipeline::LoadWeights,

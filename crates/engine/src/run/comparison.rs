@@ -1,12 +1,17 @@
 //! Reads runs for a comparison: parameters, metrics, curves, and the cost of their stages, wherever they were computed.
 
+mod best;
 mod costs;
 mod images;
 mod labels;
 mod measures;
 
+use std::collections::HashMap;
+
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
+pub use self::best::{BestRuns, best_runs};
 pub use self::images::{ComparedSheet, compared_sheets};
 
 use self::costs::Costs;
@@ -97,12 +102,19 @@ pub fn compare_runs(
     let evaluation = evaluation(&runs, options.evaluation.as_deref())?;
     let mut groups: Vec<Vec<LoadedRun>> = Vec::new();
     for runs in arguments {
-        let before = groups.len();
-        for run in runs {
-            let read = read(run, &costs, averaged, evaluation.as_deref())?;
-            match groups[before..].iter_mut().find(|group| group[0].alike == read.alike) {
-                Some(group) => group.push(read),
-                None => groups.push(vec![read]),
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let all: Vec<LoadedRun> = runs
+            .par_iter()
+            .map(|run| read(run, &costs, averaged, evaluation.as_deref()))
+            .collect::<Result<_>>()?;
+        for read in all {
+            let alike = read.alike.to_string();
+            match places.get(&alike) {
+                Some(place) => groups[*place].push(read),
+                None => {
+                    places.insert(alike, groups.len());
+                    groups.push(vec![read]);
+                }
             }
         }
     }

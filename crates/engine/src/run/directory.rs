@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::RunRecord;
+use super::record::{RecordHead, RecordKeys};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::regular_file;
@@ -98,7 +99,7 @@ impl RunDirectory {
         }
         let digits = recipe.to_string();
         let taken = |path: &Path| {
-            disk::read_json(&path.join(PLAN)).is_ok_and(|record: RunRecord| record.recipe != *recipe)
+            disk::read_json(&path.join(PLAN)).is_ok_and(|record: RecordHead| record.recipe != *recipe)
         };
         let path = (8..=digits.len())
             .map(|length| runs.join(name).join(&digits[..length]))
@@ -133,6 +134,17 @@ impl RunDirectory {
     /// The plan of the run.
     pub fn record(&self) -> Result<RunRecord> {
         disk::read_json(&self.path.join(PLAN))
+    }
+
+    /// The beginning of its plan. The rest is not kept, which takes most of the time.
+    pub(super) fn head(&self) -> Result<RecordHead> {
+        disk::read_json(&self.path.join(PLAN))
+    }
+
+    /// The keys of its stages that are known.
+    pub(super) fn keys(&self) -> Result<Vec<Digest>> {
+        let record: RecordKeys = disk::read_json(&self.path.join(PLAN))?;
+        Ok(record.stages.into_iter().filter_map(|stage| stage.key).collect())
     }
 
     /// The merged settings, as JSON.

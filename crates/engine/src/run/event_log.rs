@@ -121,15 +121,30 @@ impl Observer for EventLog {
     }
 }
 
+/// The time of the first event of a run.
+pub(super) fn first_event(run: &RunDirectory) -> Option<String> {
+    let text = fs::read_to_string(run.path().join(EVENTS)).ok()?;
+    text.lines().find_map(parsed).map(|(time, _)| time)
+}
+
+/// As [`read_events`], but only those of some kinds. Other lines are not parsed, which takes most of the time.
+pub(super) fn events_of(run: &RunDirectory, kinds: &[&str]) -> Vec<(String, Event)> {
+    let marks: Vec<String> = kinds.iter().map(|kind| format!("\"event\":\"{kind}\"")).collect();
+    let text = fs::read_to_string(run.path().join(EVENTS)).unwrap_or_default();
+    let lines = text.lines().filter(|line| marks.iter().any(|mark| line.contains(mark.as_str())));
+    lines.filter_map(parsed).collect()
+}
+
 /// The recorded events of a run, with times. Incomplete lines and lines of other versions are skipped.
 pub fn read_events(run: &RunDirectory) -> Vec<(String, Event)> {
     let text = fs::read_to_string(run.path().join(EVENTS)).unwrap_or_default();
-    let event = |line: &str| {
-        let mut value: Value = serde_json::from_str(line).ok()?;
-        let time = value.as_object_mut()?.remove("time")?.as_str()?.to_owned();
-        Some((time, serde_json::from_value(value).ok()?))
-    };
-    text.lines().filter_map(event).collect()
+    text.lines().filter_map(parsed).collect()
+}
+
+fn parsed(line: &str) -> Option<(String, Event)> {
+    let mut value: Value = serde_json::from_str(line).ok()?;
+    let time = value.as_object_mut()?.remove("time")?.as_str()?.to_owned();
+    Some((time, serde_json::from_value(value).ok()?))
 }
 
 fn timestamp(time: SystemTime) -> String {

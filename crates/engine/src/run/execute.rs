@@ -35,8 +35,7 @@ pub fn execute(
 ) -> Result<RunResult> {
     let selection = StageSelection::new(plan, options.from, options.until, options.force)?;
     let look = || {
-        let earlier = super::previous_stages(runs, &plan.name, plan.label.as_deref());
-        let statuses = plan::statuses(plan, store, options.wanted, options.variant, &earlier)?;
+        let statuses = plan::statuses(plan, store, options.wanted, options.variant, options.earlier)?;
         selection.require_cached_above(plan, &statuses)?;
         Ok::<_, Error>(statuses)
     };

@@ -1,12 +1,15 @@
 //! Finds runs: the folder of all runs, and the run that an argument names.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
+use super::RunDirectory;
 use super::directory::{LATEST, PLAN};
-use super::{RunDirectory, read_events};
+use super::event_log::events_of;
 use crate::error::{Error, Result};
-use crate::events::Event;
 use crate::pipeline::run_label;
 use crate::pipeline::suggest::closest;
 use crate::regular_file;
@@ -31,12 +34,18 @@ pub fn runs_root_from(folder: &Path) -> Result<PathBuf> {
 pub fn all_runs(runs: &Path) -> Result<Vec<RunDirectory>> {
     let mut found = Vec::new();
     for name in disk::entries(runs)?.into_iter().filter(|name| !name.starts_with('.')) {
-        if runs.join(&name).is_dir() {
-            let ids = disk::entries(&runs.join(&name))?;
-            found.extend(ids.iter().filter_map(|id| RunDirectory::open(runs.join(&name).join(id)).ok()));
-        }
+        found.extend(runs_of(runs, &name)?);
     }
     Ok(found)
+}
+
+/// Every run of a name, by id.
+pub(super) fn runs_of(runs: &Path, name: &str) -> Result<Vec<RunDirectory>> {
+    let folder = runs.join(name);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    Ok(disk::entries(&folder)?.iter().filter_map(|id| RunDirectory::open(folder.join(id)).ok()).collect())
 }
 
 /// The run that an argument names: a path, a pipeline file, a run's name (its latest run), the first digits of
@@ -109,28 +118,31 @@ pub fn resolve_runs(argument: &str, runs: &Path) -> Result<Vec<RunDirectory>> {
 
 /// The latest run of each label, ordered by first start. Runs without a label count as one.
 fn latest_by_label(runs: Vec<RunDirectory>) -> Vec<(Option<String>, RunDirectory)> {
-    let mut dated = Vec::new();
-    for run in runs {
+    let dated = |run: RunDirectory| {
         let starts = started(&run);
-        dated.push((starts.first().cloned(), starts.last().cloned(), label_of(&run), run));
-    }
-    dated.sort_by(|a, b| (&a.0, a.3.id()).cmp(&(&b.0, b.3.id())));
+        (starts.first().cloned(), run.id(), starts.last().cloned(), label_of(&run), run)
+    };
+    let mut dated: Vec<_> = runs.into_par_iter().map(dated).collect();
+    dated.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
     let mut found: Vec<(Option<String>, Option<String>, RunDirectory)> = Vec::new();
-    for (_, last, label, run) in dated {
-        match found.iter_mut().find(|(known, ..)| *known == label) {
-            Some(slot) if slot.1 <= last => *slot = (label, last, run),
+    let mut places: HashMap<Option<String>, usize> = HashMap::new();
+    for (_, _, last, label, run) in dated {
+        match places.get(&label) {
+            Some(place) if found[*place].1 <= last => found[*place] = (label, last, run),
             Some(_) => {}
-            None => found.push((label, last, run)),
+            None => {
+                places.insert(label.clone(), found.len());
+                found.push((label, last, run));
+            }
         }
     }
     found.into_iter().map(|(label, _, run)| (label, run)).collect()
 }
 
-/// The latest run of a name with this label.
-pub(super) fn labelled(runs: &Path, name: &str, label: &str) -> Result<Option<RunDirectory>> {
-    let of_name = all_runs(runs)?.into_iter().filter(|run| name_of(run) == name);
-    let of_label = of_name.filter(|run| label_of(run).as_deref() == Some(label));
-    Ok(latest_by_label(of_label.collect()).pop().map(|(_, run)| run))
+/// The latest run of each label of a name.
+pub(super) fn labelled(runs: &Path, name: &str) -> Result<HashMap<String, RunDirectory>> {
+    let latest = latest_by_label(runs_of(runs, name)?);
+    Ok(latest.into_iter().filter_map(|(label, run)| Some((label?, run))).collect())
 }
 
 /// The latest run of a name.
@@ -140,12 +152,11 @@ pub(super) fn latest_of(runs: &Path, name: &str) -> Result<RunDirectory> {
 
 /// The start times of a run.
 fn started(run: &RunDirectory) -> Vec<String> {
-    let starts = read_events(run).into_iter().filter(|(_, event)| matches!(event, Event::RunStarted { .. }));
-    starts.map(|(time, _)| time).collect()
+    events_of(run, &["run_started"]).into_iter().map(|(time, _)| time).collect()
 }
 
-fn label_of(run: &RunDirectory) -> Option<String> {
-    run.record().ok()?.label
+pub(super) fn label_of(run: &RunDirectory) -> Option<String> {
+    run.head().ok()?.label
 }
 
 /// `turtles/3f9c1a2b`, with the label if there is one.
@@ -187,7 +198,7 @@ fn of_pipeline(file: &Path, runs: &Path) -> Result<Vec<RunDirectory>> {
     let bytes = fs::read(file).map_err(|error| Error::io("read", file, error))?;
     let written =
         |run: &RunDirectory| fs::read(run.path().join("pipeline.toml")).is_ok_and(|there| there == bytes);
-    let found: Vec<RunDirectory> = all_runs(runs)?.into_iter().filter(written).collect();
+    let found: Vec<RunDirectory> = all_runs(runs)?.into_par_iter().filter(written).collect();
     if !found.is_empty() {
         return Ok(latest_by_label(found).into_iter().map(|(_, run)| run).collect());
     }

@@ -32,6 +32,7 @@ mod request;
 mod results;
 mod runner;
 mod sample_images;
+mod search;
 mod selection;
 mod shared_stages;
 mod sorted_copies;
@@ -45,7 +46,9 @@ mod times;
 mod verify;
 
 pub use crate::events::{Event, Fanout, Interrupt, NullObserver, Observer, StageOutcome};
-pub use comparison::{AveragedSettings, CompareOptions, ComparedSheet, compare_runs, compared_sheets};
+pub use comparison::{
+    AveragedSettings, BestRuns, CompareOptions, ComparedSheet, best_runs, compare_runs, compared_sheets,
+};
 pub use decisions::{ClassThreshold, decisions, evaluated_checkpoint};
 pub use diff::{RunDiff, diff};
 pub use directory::{RunDirectory, RunState};
@@ -60,17 +63,22 @@ pub use out_of_fold::out_of_fold;
 pub use predict::{Predictor, PredictorUse};
 pub use prediction_folder::{DrawnFiles, PredictionFolder};
 pub use predictions::{PredictedImage, PredictionSettings, Predictions, TileSettings};
-pub use previous_run::{changes_since_previous, previous_stages};
+pub use previous_run::{EarlierRuns, changes_since_previous};
 pub use record::{RunRecord, StageRecord};
 pub use report::report_data;
 pub use request::{PipelineTexts, RunOptions, RunResult, StageEnd, StageResult as Done};
+pub use search::{
+    RungSample, SampleOutcome, going_on, metric_name, ranked, read_search, search_report, write_search,
+};
 pub use selection::selected;
-pub use shared_stages::{RunStages, SharedTask, shared_first};
+pub use shared_stages::{RunStages, SharedTask, kept_features, shared_first};
 pub use sorted_copies::SortedCopies;
 pub use submission::{
     Submission, SubmissionRecord, SubmittedArray, SubmittedRun, SubmittedTask, TaskReport, TaskState,
     submissions,
 };
-pub use summary::{MonitoredBest, RunFailure, RunSummary, StageOverview, StepProgress, list, summarize};
+pub use summary::{
+    MonitoredBest, RunFailure, RunSummary, RunsOfName, StageOverview, StepProgress, list, summarize,
+};
 pub use times::run_times;
 pub use verify::{FrozenProof, VerifyProblem, VerifyReport, verify};

@@ -22,6 +22,25 @@ pub struct RunRecord {
     pub stages: Vec<StageRecord>,
 }
 
+/// What a plan says of the run itself.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct RecordHead {
+    #[serde(default)]
+    pub label: Option<String>,
+    pub recipe: Digest,
+}
+
+/// The keys of the stages of a plan.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct RecordKeys {
+    pub stages: Vec<StageKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(super) struct StageKey {
+    pub key: Option<Digest>,
+}
+
 /// One stage of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {

@@ -12,7 +12,7 @@ use super::RunState;
 use crate::error::Error;
 use crate::estimate::Estimate;
 use crate::events::{StageOutcome, StopReason};
-use crate::plan::{PlanEntry, StageStatus};
+use crate::plan::{PlanEntry, PreviousStage, StageStatus};
 use crate::store::VariantRequest;
 
 /// The source of time; the library reads no clock itself.
@@ -32,6 +32,8 @@ pub struct RunOptions<'a> {
     /// The stages of the plan as the caller found them. They are looked up again once no other process uses the run
     /// directory.
     pub statuses: &'a [StageStatus],
+    /// The stages of the run before, for the reasons why stages are computed.
+    pub earlier: &'a BTreeMap<String, PreviousStage>,
     /// The numeric profile of the stages.
     pub variant: &'a str,
     /// The number of threads that read and decode images.

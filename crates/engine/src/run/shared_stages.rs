@@ -69,7 +69,7 @@ impl RunStages {
 
 /// Identifies the features of a train stage whose frozen layers run once per image. Whether two stages read the same set
 /// is known only with their weights; this decides only what is computed first.
-fn kept_features(plan: &Plan, entry: &PlanEntry) -> Option<Digest> {
+pub fn kept_features(plan: &Plan, entry: &PlanEntry) -> Option<Digest> {
     let ResolvedStage::Train(..) = &entry.work else { return None };
     let prefix = entry.work.prefixes().into_iter().next()?;
     if prefix.recomputed.is_some() || prefix.views.is_some() {
@@ -77,7 +77,8 @@ fn kept_features(plan: &Plan, entry: &PlanEntry) -> Option<Digest> {
     }
     let parent = |parent: &ParentStage| json!([plan.stages[parent.stage].recipe, parent.file()]);
     let parents: Vec<_> = entry.parents.iter().map(parent).collect();
-    let identity = json!([parents, prefix.layers, prefix.kind, entry.document.get("inputs")]);
+    let (inputs, images) = (entry.document.get("inputs"), entry.document.get("images"));
+    let identity = json!([parents, prefix.layers, prefix.kind, inputs, images]);
     Some(Digest::of_json(&identity))
 }
 

@@ -195,7 +195,7 @@ impl Submission {
             |path: PathBuf| regular_file::read_text(&path).map_err(|error| Error::io("read", &path, error));
         let run_of = self.record.runs.get(run).ok_or_else(|| self.no_task("run", run))?;
         let (settings, text) = (read(frozen_path(&self.dir, run))?, read(self.dir.join(PIPELINE))?);
-        Ok(FrozenRun { settings, text, ..run_of.frozen.clone() })
+        Ok(FrozenRun { settings, text: text.into(), ..run_of.frozen.clone() })
     }
 
     pub fn task(&self, array: usize, index: usize) -> Result<&SubmittedTask> {

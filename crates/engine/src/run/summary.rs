@@ -1,11 +1,13 @@
 //! The progress and results of a run, read from its files, for `list` and `status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
-use super::locate::{display_name, name_of};
+use super::event_log::{events_of, first_event};
+use super::locate::{display_name, label_of, name_of};
 use super::results::results;
 use super::{RunDirectory, RunState, all_runs, diff, read_events};
 use crate::digest::Difference;
@@ -89,30 +91,62 @@ pub struct MonitoredBest {
     pub epoch: u32,
 }
 
-/// All runs below a `runs` folder: by name, and within a name the latest started first.
-pub fn list(runs: &Path) -> Result<Vec<RunSummary>> {
-    let mut all: Vec<(String, Option<String>, RunDirectory)> =
-        all_runs(runs)?.into_iter().map(|run| (name_of(&run), first_started(&run), run)).collect();
+/// The runs of a name, the latest started first.
+pub struct RunsOfName {
+    pub name: String,
+    /// The first of them.
+    pub runs: Vec<RunSummary>,
+    /// The number of all.
+    pub count: usize,
+}
+
+/// A run before it is summarised.
+struct ListedRun {
+    first_started: Option<String>,
+    started: Option<String>,
+    label: Option<String>,
+    run: RunDirectory,
+}
+
+/// All runs below a `runs` folder: by name, and within a name the latest started first. Of each name, at most `most` are
+/// summarised.
+pub fn list(runs: &Path, most: usize) -> Result<Vec<RunsOfName>> {
+    let mut by_name: BTreeMap<String, Vec<RunDirectory>> = BTreeMap::new();
+    all_runs(runs)?.into_iter().for_each(|run| by_name.entry(name_of(&run)).or_default().push(run));
+    by_name.into_iter().map(|(name, runs)| of_name(name, runs, most)).collect()
+}
+
+fn of_name(name: String, runs: Vec<RunDirectory>, most: usize) -> Result<RunsOfName> {
+    let listed = |run: RunDirectory| {
+        let started = events_of(&run, &["run_started"]).pop().map(|(time, _)| time);
+        ListedRun { first_started: first_started(&run), started, label: label_of(&run), run }
+    };
+    let mut all: Vec<ListedRun> = runs.into_par_iter().map(listed).collect();
     // In order of first start, so that "previous" does not change when an old run is repeated.
-    all.sort_by(|a, b| (&a.0, &a.1, a.2.id()).cmp(&(&b.0, &b.1, b.2.id())));
-    let mut summaries: Vec<RunSummary> = Vec::new();
-    for (index, (name, _, run)) in all.iter().enumerate() {
+    all.sort_by(|a, b| (&a.first_started, a.run.id()).cmp(&(&b.first_started, b.run.id())));
+    let mut latest: HashMap<&Option<String>, usize> = HashMap::new();
+    let before: Vec<Option<usize>> =
+        all.iter().enumerate().map(|(index, run)| latest.insert(&run.label, index)).collect();
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by(|a, b| all[*b].started.cmp(&all[*a].started));
+    order.truncate(most);
+    let summary = |index: usize| {
+        let run = &all[index].run;
         let mut summary = summarize(run).map_err(|error| {
             error.within(display_name(run)).hint("run its pipeline again, or delete its folder")
         })?;
-        let same = |other: &RunSummary| other.name == *name && other.label == summary.label;
-        if let Some(before) = summaries.iter().rposition(same) {
-            summary.changes = diff(&all[before].2, &all[index].2)?.causes;
+        if let Some(before) = before[index] {
+            summary.changes = diff(&all[before].run, run)?.causes;
         }
-        summaries.push(summary);
-    }
-    summaries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| b.started.cmp(&a.started)));
-    Ok(summaries)
+        Ok(summary)
+    };
+    let runs = order.into_par_iter().map(summary).collect::<Result<_>>()?;
+    Ok(RunsOfName { name, runs, count: all.len() })
 }
 
 /// The time of the first event of a run.
 pub(super) fn first_started(run: &RunDirectory) -> Option<String> {
-    read_events(run).into_iter().map(|(time, _)| time).next()
+    first_event(run)
 }
 
 /// Summarises one run.
@@ -225,7 +259,7 @@ fn progress(name: &str, kind: &str, state: RunState, events: &[(String, Event)])
 }
 
 /// The monitored value in the best row of `history.csv`: the last row marked as best.
-fn monitored(run: &RunDirectory, stage: &str, metric: &str) -> Option<MonitoredBest> {
+pub(super) fn monitored(run: &RunDirectory, stage: &str, metric: &str) -> Option<MonitoredBest> {
     let row = best_row(run, stage)?;
     let value = *row.get(&metric.replace('/', "_"))?;
     Some(MonitoredBest {

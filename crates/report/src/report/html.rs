@@ -223,7 +223,7 @@ mod tests {
             ..Dataset::default()
         };
         let split = pipeline::Split { test: 0.2, group: Some(r"^(\d)".into()), ..Default::default() };
-        DatasetSummary::of(&dataset, &split)
+        (*DatasetSummary::of(&dataset, &split)).clone()
     }
 
     fn scores(values: &[(&str, f64)]) -> Scores {

@@ -31,6 +31,7 @@ mod regression;
 mod reliability;
 mod reporting;
 mod samples;
+mod search;
 mod subsets;
 mod svg;
 mod tables;
@@ -73,6 +74,10 @@ pub use regression::Regression;
 pub use reliability::{reliability_csv, reliability_diagram};
 pub use reporting::{StageFiles, TaskOf, TaskReporting};
 pub use samples::{ClassSamples, SampleImage, SampleImages};
+pub use search::{
+    RungReport, SampleEnd, SampleReport, SearchReport, SearchState, SettingGroup, search_csv, search_html,
+    search_svg, searched_groups,
+};
 pub use subsets::{SubsetColumns, SubsetRow, subset_table, subsets_csv};
 pub use svg::Svg;
 pub use tables::{

@@ -94,10 +94,11 @@ impl CurrentFile<'_> {
                 ("other-pipeline", format!("`{name}` is not valid{first}"), Some(help))
             })?;
         if runs.len() > 1 || runs[0].label.is_some() {
-            let help = "train these weights in a pipeline without a matrix".to_owned();
+            let what = if runs[0].of_search.is_some() { "search" } else { "matrix" };
+            let help = format!("train these weights in a pipeline without a {what}");
             return Err((
                 "other-pipeline",
-                format!("`{name}` has a matrix, so it makes several runs"),
+                format!("`{name}` has a {what}, so it makes several runs"),
                 Some(help),
             ));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub struct FrozenRun {
     pub settings: String,
     /// The text of the file, byte for byte.
     #[serde(skip)]
-    pub text: String,
+    pub text: Arc<str>,
     /// The environment variables in paths, with their values.
     pub variables: BTreeMap<String, String>,
 }

@@ -94,7 +94,7 @@ const WITH_TEACHER: &[LabelKind] = &[LabelKind::Class, LabelKind::Boxes];
 const WITHOUT_BOXES: &[LabelKind] = &[LabelKind::Class, LabelKind::Labels];
 
 /// The annotations for which a metric can be monitored.
-fn monitored(monitor: Monitor) -> &'static [LabelKind] {
+pub(super) fn monitored(monitor: Monitor) -> &'static [LabelKind] {
     match monitor {
         Monitor::ValidationLoss => &[LabelKind::Class, LabelKind::Labels, LabelKind::Boxes],
         Monitor::ValidationAccuracy

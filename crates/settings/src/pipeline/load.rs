@@ -11,6 +11,7 @@ use super::matrix::{Combination, RunMatrix};
 use super::overrides::Override;
 use super::paths::{self, Variables};
 use super::resolved::Resolved;
+use super::search::SearchRuns;
 use super::source_text::{SourceText, Span};
 use super::unchecked::UncheckedPipeline;
 use super::{Run, external_weights, graph, merge, preset, run_label, schema, schema_check, semantic_checks};
@@ -137,24 +138,34 @@ fn load_text(
     if diagnostics.iter().any(|d| d.code == "syntax" || d.code == "duplicate-key") {
         return Err(report(&source, diagnostics));
     }
-    let overrides = overrides(options, &mut diagnostics);
+    let (of_search, overrides): (Vec<_>, Vec<_>) =
+        overrides(options, &mut diagnostics).into_iter().partition(|set| set.first() == "search");
+    let mut root = root;
+    of_search.iter().for_each(|set| set.apply(&mut root, &mut diagnostics));
     let matrix = RunMatrix::read(&root, &overrides, &mut diagnostics);
-    let runs = matrix.combinations();
-    let runs = selected_runs(runs, &options.only, &mut diagnostics);
-    if root.get("matrix").is_some() {
-        // Editors see the file as written, so it must also fit the schema without its matrix.
-        let mut root = root.clone();
-        apply_overrides(&mut root, overrides.iter(), &mut diagnostics);
-        schema_check::check(schema::merged(), &root, "pipeline", &mut diagnostics);
+    let mut whole = root.clone();
+    let mut search = None;
+    if root.get("matrix").is_some() || root.get("search").is_some() {
+        // Editors see the file as written, so it must also fit the schema without its matrix or search.
+        apply_overrides(&mut whole, overrides.iter(), &mut diagnostics);
+        search = SearchRuns::read(&root, &whole, &overrides, &mut diagnostics);
+        whole.remove("search");
+        schema_check::check(schema::merged(), &whole, "pipeline", &mut diagnostics);
     }
+    let runs = match &search {
+        Some(search) => search.combinations(),
+        None => matrix.combinations(),
+    };
+    let runs = selected_runs(runs, &options.only, &mut diagnostics);
     let mut single = root;
     single.remove("matrix");
+    single.remove("search");
     let root = &single;
     let sound = diagnostics.is_empty();
     let file = LoadedFile {
         path,
         base,
-        source: &source,
+        text: source.text.as_str().into(),
         root,
         variables: &variables,
         chain,
@@ -171,7 +182,8 @@ fn load_text(
             file.read(run, &overrides, &mut found).ok_or_else(|| report(&source, found))
         })
         .collect();
-    let runs = DiagnosticReport::of_runs(runs.iter().map(|run| run.label.as_deref()).zip(read));
+    let titles: Vec<Option<String>> = runs.iter().map(Combination::title).collect();
+    let runs = DiagnosticReport::of_runs(titles.iter().map(Option::as_deref).zip(read));
     if diagnostics.is_empty() {
         return runs;
     }
@@ -187,25 +199,29 @@ fn selected_runs<'a>(
     only: &[String],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Combination<'a>> {
+    let is_whole = |run: &Combination| run.of_search.as_ref().is_none_or(|of| of.rung.is_none());
     let selects = |pattern: &String, run: &Combination| {
-        run.label.as_deref().is_some_and(|label| run_label::selects(pattern, label))
+        is_whole(run) && run.label.as_deref().is_some_and(|label| run_label::selects(pattern, label))
     };
     let idle: Vec<&String> =
         only.iter().filter(|pattern| !runs.iter().any(|run| selects(pattern, run))).collect();
     for pattern in &idle {
         let source = Arc::new(SourceText::new("--only", (*pattern).clone()));
         let place = Span::new(&source, 0..pattern.len());
-        let labels = runs.iter().filter_map(|run| run.label.as_deref());
+        let labels = runs.iter().filter(|run| is_whole(run)).filter_map(|run| run.label.as_deref());
+        let of = if runs.iter().any(|run| run.of_search.is_some()) { "search" } else { "matrix" };
         let (message, help) = match runs.iter().any(|run| run.label.is_some()) {
-            true => (format!("no run of the matrix matches `{pattern}`"), run_label::help(pattern, labels)),
-            false => ("`--only` needs a matrix, and the file has none".to_owned(), None),
+            true => (format!("no run of the {of} matches `{pattern}`"), run_label::help(pattern, labels)),
+            false => ("`--only` needs a matrix or a search, and the file has none".to_owned(), None),
         };
         diagnostics.push(Diagnostic::new(&place, "unknown-run", message).help(help));
     }
     if only.is_empty() || !idle.is_empty() {
         return runs;
     }
-    runs.into_iter().filter(|run| only.iter().any(|pattern| selects(pattern, run))).collect()
+    let selected = runs.into_iter().filter(|run| only.iter().any(|pattern| selects(pattern, run)));
+    // A selected sample is a run like any other: it runs the whole file, and nothing is ranked.
+    selected.map(|run| Combination { of_search: None, ..run }).collect()
 }
 
 /// Applies settings: those of `[defaults]` before the stages take defaults, those that a preset depends on before the
@@ -230,7 +246,8 @@ fn apply_overrides<'a>(
 struct LoadedFile<'a> {
     path: &'a Path,
     base: PathBuf,
-    source: &'a SourceText,
+    /// Its text, which all runs share.
+    text: Arc<str>,
     root: &'a Node,
     /// The variables in the path of the file that it extends.
     variables: &'a Variables<'a>,
@@ -277,6 +294,7 @@ impl LoadedFile<'_> {
             return None;
         }
 
+        let of_search = run.of_search.clone();
         let read = || {
             Some(Resolved {
                 name: root.get("name")?.text()?.to_owned(),
@@ -289,7 +307,7 @@ impl LoadedFile<'_> {
                     .get("run")
                     .map_or(Some(Run::default()), |run| serde_json::from_value(run.to_json()).ok())?,
                 file: self.path.to_owned(),
-                text: self.source.text.clone(),
+                text: Arc::clone(&self.text),
                 base: self.base.clone(),
                 elsewhere,
                 faults: faults.clone(),
@@ -297,9 +315,14 @@ impl LoadedFile<'_> {
                 fetched: BTreeMap::new(),
                 variables: variables.found,
                 root: root.clone(),
+                of_search: of_search.clone(),
             })
         };
         let resolved = read();
+        let resolved = match of_search.as_ref().filter(|of| of.rung.is_some()) {
+            Some(of) => resolved.map(|run| run.only(&of.search.stage)),
+            None => resolved,
+        };
         if resolved.is_none() && self.sound {
             // The checker and the types agree, which tests ensure. If they ever disagree, a poor message is better than
             // a panic.

@@ -10,6 +10,7 @@ use super::overrides::{ChangedSettings, Override};
 use super::run_label;
 use super::schema;
 use super::schema_check;
+use super::search::RunOfSearch;
 use super::source_text::Span;
 
 /// One axis of the matrix. Several tables multiply, in the order of the file: the last one varies fastest.
@@ -64,7 +65,7 @@ fn settings(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// The most runs that one file may have.
-const MOST_RUNS: usize = 1000;
+const MOST_RUNS: usize = 10_000;
 /// The most settings that all runs together may have. Each run is checked and kept as a whole file.
 const MOST_SETTINGS: usize = 2_000_000;
 
@@ -80,10 +81,21 @@ struct AxisValue {
     sets: Vec<Override>,
 }
 
-/// One run of a matrix: its label and its changed settings.
+/// One run of a matrix or a search: its label and its changed settings.
 pub struct Combination<'a> {
     pub label: Option<String>,
     pub sets: Vec<&'a Override>,
+    pub of_search: Option<RunOfSearch>,
+}
+
+impl Combination<'_> {
+    /// The run in error messages: its label, and in a search with rungs also its epochs.
+    pub fn title(&self) -> Option<String> {
+        let label = self.label.clone()?;
+        let of = self.of_search.as_ref();
+        let epochs = of.and_then(|of| of.search.early_epochs.get(of.rung?));
+        Some(epochs.map_or(label.clone(), |epochs| format!("{label}, after {epochs} epochs")))
+    }
 }
 
 impl RunMatrix {
@@ -137,13 +149,14 @@ impl RunMatrix {
 
     /// Every run. Without a matrix, one run without a label.
     pub fn combinations(&self) -> Vec<Combination<'_>> {
-        let mut all = vec![Combination { label: None, sets: Vec::new() }];
+        let mut all = vec![Combination { label: None, sets: Vec::new(), of_search: None }];
         for axis in &self.axes {
             let mut longer = Vec::new();
             for run in &all {
                 longer.extend(axis.iter().map(|choice| Combination {
                     label: Some(run_label::join(run.label.as_deref(), &choice.label)),
                     sets: run.sets.iter().copied().chain(&choice.sets).collect(),
+                    of_search: None,
                 }));
             }
             all = longer;
@@ -261,8 +274,8 @@ impl MatrixReader {
                 "`run` settings change no result, so a matrix cannot vary them",
                 "set it for all runs with `--set`",
             ),
-            "extends" | "matrix" => {
-                ("a matrix cannot change `extends` or `matrix`", "write it into the file itself")
+            "extends" | "matrix" | "search" => {
+                ("a matrix cannot change `extends`, `matrix` or `search`", "write it into the file itself")
             }
             "data" | "model" | "stage" | "defaults" if set.path() == set.first() => {
                 ("this would replace a whole table", "quote the path: `\"model.net.arch\" = …`")

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -9,7 +10,8 @@ use super::diagnostics::Diagnostic;
 use super::document::Node;
 use super::paths::{self, ExpandError};
 use super::{
-    Data, ExternalStage, FetchedWeights, LoadWeights, Model, RemoteWeights, Run, SplitFolders, Stage,
+    Data, ExternalStage, FetchedWeights, LoadWeights, Model, RemoteWeights, Run, RunOfSearch, SplitFolders,
+    Stage,
 };
 use crate::error::{Error, Result};
 
@@ -28,7 +30,7 @@ pub struct Resolved {
     /// The file as the user named it.
     pub file: PathBuf,
     /// Its text, byte for byte.
-    pub text: String,
+    pub text: Arc<str>,
     /// The folder of the file, which relative paths start from. May be empty, for the current folder.
     pub base: PathBuf,
     /// The stages of other pipelines that `load_weights` stages read weights from, by the names of the latter. Empty if
@@ -40,6 +42,8 @@ pub struct Resolved {
     pub faults: Vec<Diagnostic>,
     /// Warnings: settings that are probably a mistake, but do not prevent a run.
     pub warnings: Vec<Diagnostic>,
+    /// Its place in the search of the file. `None` without a search, and for a sample that was selected by its label.
+    pub of_search: Option<RunOfSearch>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) root: Node,
 }

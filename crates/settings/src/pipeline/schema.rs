@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::matrix::MatrixTable;
+use super::search::SearchTable;
 use super::{Data, Model, Run, Stage};
 
 /// One experiment: load pretrained weights, freeze parameters by name, train, unfreeze, evaluate.
@@ -41,6 +42,8 @@ struct PipelineFile {
     /// Makes several runs from one file: one for each value, or for each combination if there are several tables.
     #[schemars(length(min = 1, max = 100))]
     matrix: Option<Vec<MatrixTable>>,
+    /// Draws settings at random, ranks the runs by a validation metric, and runs the whole file with the best.
+    search: Option<SearchTable>,
     /// Where and how fast to run. Nothing here changes a result.
     #[serde(default)]
     run: Run,
@@ -220,6 +223,9 @@ fn as_written(mut schema: Value) -> Value {
         { "required": ["path", "values"], "not": { "required": ["cases"] } },
         { "required": ["cases"], "not": { "anyOf": [{ "required": ["path"] }, { "required": ["values"] }] } },
     ]);
+    let distributions = ["uniform", "log_uniform", "integer", "log_integer", "choice"];
+    root["properties"]["search"]["properties"]["space"]["additionalProperties"]["oneOf"] =
+        one_of(&distributions).into();
     schema
 }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use self::cleaning::Cleaning;
 use crate::data::class_presence::{self, PresenceRule};
-use crate::data::dataset::{Dataset, Sample};
+use crate::data::dataset::{Dataset, Derived, Sample};
 use crate::data::outside::OutsideFolders;
 use crate::data::split::SplitFractions;
 use crate::data::{Label, LabelKind, LabelledBox, Split};
@@ -318,6 +318,7 @@ impl BoxedImages {
             category_ids,
             box_sizes,
             warnings: self.warnings,
+            derived: Derived::default(),
         };
         let usual = rules.split.usual();
         if dataset.split(usual).is_empty() {

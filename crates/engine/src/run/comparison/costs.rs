@@ -1,12 +1,15 @@
 //! The cost of stages in the runs that computed them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use rayon::prelude::*;
 
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::events::Event;
-use crate::run::{RunDirectory, RunRecord, StageRecord, all_runs, read_events};
+use crate::run::event_log::events_of;
+use crate::run::{RunDirectory, RunRecord, StageRecord, all_runs};
 
 /// The cost of stages where they were computed, by key. A run with a cache hit did not pay this cost.
 pub(super) struct Costs {
@@ -33,9 +36,20 @@ impl Costs {
         }
         all.extend(runs.iter().cloned());
         let mut by_key: BTreeMap<Digest, StageCost> = BTreeMap::new();
-        for run in all {
-            let Ok(record) = run.record() else { continue };
-            for (_, event) in read_events(&run) {
+        let keys: BTreeSet<Digest> = runs
+            .iter()
+            .filter_map(|run| run.record().ok())
+            .flat_map(|record| record.stages.into_iter().filter_map(|stage| stage.key))
+            .collect();
+        let read = |run: &RunDirectory| {
+            // Most other runs share no stage, and need no further reading.
+            let has_key = run.keys().ok()?.iter().any(|key| keys.contains(key));
+            let record = run.record().ok().filter(|_| has_key)?;
+            Some((record, events_of(run, &["stage_cost", "inference_time"])))
+        };
+        let read: Vec<Option<(RunRecord, Vec<(String, Event)>)>> = all.par_iter().map(read).collect();
+        for (record, events) in read.into_iter().flatten() {
+            for (_, event) in events {
                 let (Event::StageCost { stage, .. } | Event::InferenceTime { stage, .. }) = &event else {
                     continue;
                 };

@@ -18,15 +18,18 @@ pub struct SplitRecipe {
 impl SplitRecipe {
     fn of(dataset: &Dataset, split: Split, uses_labels: bool) -> Result<Self> {
         let samples = dataset.split(split);
-        let mut hasher = Hasher::default();
-        for &index in &samples {
-            let sample = &dataset.samples[index];
-            let undigested = || Error::bug(format!("`{}` has no digest", sample.path));
-            let digest: Digest = sample.digest.ok_or_else(undigested)?;
-            let label = if uses_labels { sample.label.recipe_text() } else { String::new() };
-            hasher.update(format!("{}\0{label}\0{digest}\n", sample.path).as_bytes());
-        }
-        Ok(Self { images: samples.len(), digest: hasher.finish() })
+        let digest = dataset.derived.digest(split, uses_labels, || {
+            let mut hasher = Hasher::default();
+            for &index in &samples {
+                let sample = &dataset.samples[index];
+                let undigested = || Error::bug(format!("`{}` has no digest", sample.path));
+                let digest: Digest = sample.digest.ok_or_else(undigested)?;
+                let label = if uses_labels { sample.label.recipe_text() } else { String::new() };
+                hasher.update(format!("{}\0{label}\0{digest}\n", sample.path).as_bytes());
+            }
+            Ok(hasher.finish())
+        })?;
+        Ok(Self { images: samples.len(), digest })
     }
 
     /// Each of some splits, by its name.
