@@ -60,7 +60,8 @@ fn accuracy(run: &Path) -> f64 {
     let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let header = lines.next().unwrap();
     let column = |name: &str| header.iter().position(|other| *other == name).unwrap();
-    let best = lines.filter(|row| row[column("is_best")] == "true").last().unwrap();
+    let mut marked = lines.filter(|row| row[column("is_best")] == "true");
+    let best = marked.next_back().unwrap();
     best[column("validation_accuracy")].parse().unwrap()
 }
 

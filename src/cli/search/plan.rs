@@ -50,12 +50,12 @@ pub fn plan(
     }
     let sizes = search.sizes();
     let (mut known, mut documents, mut total) = (Some(searched.all()), Vec::new(), Some(0.0));
-    for rung in 0..=search.rungs() {
+    for (rung, size) in sizes.iter().copied().enumerate() {
         // Of a rung whose samples are not known yet, any sample shows what the others need.
         let samples = known.clone().unwrap_or_else(|| vec![1]);
         let runs = searched.take(rung, &samples);
         let sessions = Session::of(runs, file, options, rehash, console)?;
-        let (planned, outcomes) = planned(&sessions, &samples, sizes[rung], known.is_some(), &search)?;
+        let (planned, outcomes) = planned(&sessions, &samples, size, known.is_some(), &search)?;
         say(&search, rung, &planned, console);
         total = total.zip(planned.seconds).map(|(all, more)| all + more);
         documents.push(json!({

@@ -24,8 +24,10 @@ pub struct Searched {
     pub search: Arc<Search>,
     pub name: String,
     /// For each rung, and at last for the whole file: the run of each sample until it is taken.
-    loaded: Vec<Vec<Option<(Resolved, Vec<StageDraft>)>>>,
+    loaded: Vec<Vec<Option<LoadedRun>>>,
 }
+
+type LoadedRun = (Resolved, Vec<StageDraft>);
 
 impl Searched {
     /// The search of a file; its runs if it has none.

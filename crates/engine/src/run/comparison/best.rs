@@ -95,7 +95,7 @@ pub fn best_runs(
 fn best_of(run: &RunDirectory, settings: &Value, metric: Option<&str>) -> Option<MonitoredBest> {
     let stages = settings["stage"].as_object()?;
     let trained = stages.iter().filter(|(_, stage)| stage["kind"] == "train");
-    let found =
+    let mut found =
         trained.filter_map(|(name, stage)| monitored(run, name, metric.or(stage["monitor"].as_str())?));
-    found.last()
+    found.next_back()
 }

@@ -47,8 +47,8 @@ impl Costs {
             let record = run.record().ok().filter(|_| has_key)?;
             Some((record, events_of(run, &["stage_cost", "inference_time"])))
         };
-        let read: Vec<Option<(RunRecord, Vec<(String, Event)>)>> = all.par_iter().map(read).collect();
-        for (record, events) in read.into_iter().flatten() {
+        let read: Vec<_> = all.par_iter().filter_map(read).collect();
+        for (record, events) in read {
             for (_, event) in events {
                 let (Event::StageCost { stage, .. } | Event::InferenceTime { stage, .. }) = &event else {
                     continue;

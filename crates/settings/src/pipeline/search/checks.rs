@@ -41,7 +41,7 @@ pub fn unquoted(node: &Node, diagnostics: &mut Vec<Diagnostic>) {
             report(
                 diagnostics,
                 key_of(table),
-                "bad-path",
+                "unknown-key",
                 message,
                 format!("quote the path: `\"{path}\" = …`"),
             );
@@ -55,7 +55,7 @@ pub fn stage(node: &Node, draft: &UncheckedPipeline, diagnostics: &mut Vec<Diagn
     let stages = draft.entries("stage");
     let trained = || stages.iter().filter(|(_, stage)| is_train(stage)).map(|(name, _)| name.as_str());
     let Some(asked) = node.get("stage") else {
-        let last = trained().last();
+        let last = trained().next_back();
         if last.is_none() {
             let message = "a search needs a train stage, and the file has none".to_owned();
             report(diagnostics, node.span(), "conflict", message, None);
