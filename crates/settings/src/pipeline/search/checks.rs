@@ -185,7 +185,7 @@ pub fn setting(
         }
         ["stage", other, "loss", ..] if *other == stage && metric == Monitor::ValidationLoss => Some((
             "samples with different losses cannot be ranked by `validation/loss`",
-            "set `metric` in `[search]`, such as `metric = \"validation/macro_f1\"`",
+            "set `metric` in `[search]` to a score, which does not depend on the loss",
         )),
         ["stage", other, "epochs"] if *other == stage && node.get("halving").is_some() => {
             Some(("the rungs set the epochs of this stage", "remove it, or remove `[search.halving]`"))
