@@ -6,13 +6,13 @@
 //! (batches of images), [`model`] (architectures), [`freeze`] (trainable parameters), [`task`] (targets, losses
 //! and scores) and [`train`] (the loop). All computation goes through [`ops`] on the tape of [`autograd`].
 //! [`weights`] reads and writes tensors, [`metrics`] and [`report`] describe results, and [`events`] carries
-//! what happens to observers. [`hub`] fetches weights by name. [`features`] caches the output of frozen layers, [`memory`] is the program's
+//! what happens to observers. [`ranks`] lets several processes compute one run. [`hub`] fetches weights by name. [`features`] caches the output of frozen layers, [`memory`] is the program's
 //! allocator, [`device`] selects where to compute, [`bench`] times parts of stages, and [`estimate`] predicts
 //! durations from that.
 //!
 //! Imports run in one direction: `run → plan → stage → task → train · report → freeze · metrics → weights ·
 //! model · data → ops → autograd`. `pipeline`, `csv_cells`, `code_path`, `digest`, `regular_file`, `random`,
-//! `memory`, `events`, `error` and `sanitize` import no other module but each other. The library never prints,
+//! `memory`, `events`, `ranks`, `error` and `sanitize` import no other module but each other. The library never prints,
 //! exits or reads the environment.
 
 pub use defrost_base::{code_path, csv_cells, digest, error, events, memory, random, regular_file, sanitize};
@@ -24,6 +24,7 @@ pub use defrost_kernels::cuda;
 pub use defrost_kernels::{autograd, device, ops};
 pub use defrost_metrics::metrics;
 pub use defrost_model::{freeze, model, weights};
+pub use defrost_ranks::ranks;
 pub use defrost_report::report;
 pub use defrost_settings::pipeline;
 pub use defrost_store::{features, store};

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use defrost::error::Error;
 use defrost::pipeline::{Diagnostic, DiagnosticReport, Resolved};
@@ -18,12 +19,40 @@ pub struct Console {
     failure: RefCell<Option<std::io::Error>>,
 }
 
+/// Whether this process leaves printing to another one.
+static HUSHED: AtomicBool = AtomicBool::new(false);
+
+/// From now on, this process prints nothing: rank 0 does.
+pub fn hush() {
+    HUSHED.store(true, Ordering::Relaxed);
+}
+
+pub fn is_hushed() -> bool {
+    HUSHED.load(Ordering::Relaxed)
+}
+
+/// Prints an error that only this process knows, although rank 0 prints everything else.
+pub fn report_hushed(error: &Error) {
+    HUSHED.store(false, Ordering::Relaxed);
+    tell_error(error);
+}
+
 /// Prints a message for people on standard error. If this fails (a closed terminal, a full disk), work continues.
 ///
 /// Only line breaks and colours reach a terminal as control characters. Names go through [`shown`] first, so that none
 /// can start a new line.
 pub fn tell(text: impl std::fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{}", sanitize::printed(&text.to_string()));
+    if !is_hushed() {
+        let _ = writeln!(anstream::stderr(), "{}", sanitize::printed(&text.to_string()));
+    }
+}
+
+fn tell_error(error: &Error) {
+    tell(format_args!("\x1b[1;31merror\x1b[0m: {error}"));
+    if let Some(hint) = &error.hint {
+        tell(format_args!("\x1b[1;36mhint\x1b[0m: {}", sanitize::lines(hint)));
+    }
+    error.others.iter().for_each(tell_error);
 }
 
 /// A name, path or value from outside, escaped to fit on one line.
@@ -48,7 +77,7 @@ impl Console {
     pub fn say(&self, text: impl std::fmt::Display) {
         if self.json {
             tell(text);
-        } else {
+        } else if !is_hushed() {
             self.keep(writeln!(anstream::stdout(), "{}", sanitize::printed(&text.to_string())));
         }
     }
@@ -57,6 +86,9 @@ impl Console {
     pub fn document(&self, value: &impl Serialize) {
         let text = serde_json::to_string_pretty(value).expect("documents are plain data");
         self.documented.set(true);
+        if is_hushed() {
+            return;
+        }
         self.keep(writeln!(std::io::stdout(), "{text}"));
     }
 
@@ -141,10 +173,6 @@ impl Console {
     }
 
     pub fn error(&self, error: &Error) {
-        tell(format_args!("\x1b[1;31merror\x1b[0m: {error}"));
-        if let Some(hint) = &error.hint {
-            tell(format_args!("\x1b[1;36mhint\x1b[0m: {}", sanitize::lines(hint)));
-        }
-        error.others.iter().for_each(|other| self.error(other));
+        tell_error(error);
     }
 }

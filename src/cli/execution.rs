@@ -11,6 +11,7 @@ use defrost::run::{self, Interrupt, PipelineTexts, RunOptions, RunResult};
 
 use super::estimates::{self, Estimates};
 use super::progress::Progress;
+use super::ranks::Together;
 use super::session::Session;
 use super::{Console, undecodable};
 
@@ -22,10 +23,11 @@ pub struct Selection<'a> {
     pub force: bool,
 }
 
-/// `others` also observe the run.
+/// `others` also observe the run. With several ranks, this is rank 0.
 pub fn execute(
     session: &Session,
     selection: Selection,
+    together: Together,
     others: &[&dyn Observer],
     interrupt: &Interrupt,
     console: &Console,
@@ -33,23 +35,24 @@ pub fn execute(
     let progress = Progress::new();
     let observers: Vec<&dyn Observer> =
         std::iter::once(&progress as &dyn Observer).chain(others.iter().copied()).collect();
-    observed(session, selection, &observers, interrupt, console)
+    observed(session, selection, together, &observers, interrupt, console)
 }
 
 /// One of many runs, of which only the result is shown.
 pub fn execute_quietly(session: &Session, interrupt: &Interrupt, console: &Console) -> Result<RunResult> {
-    observed(session, Selection::default(), &[], interrupt, console)
+    observed(session, Selection::default(), Together::alone(), &[], interrupt, console)
 }
 
 fn observed(
     session: &Session,
     selection: Selection,
+    together: Together,
     others: &[&dyn Observer],
     interrupt: &Interrupt,
     console: &Console,
 ) -> Result<RunResult> {
     let settings = &session.pipeline.run;
-    let (threads, pool) = session.threads()?;
+    let (threads, pool) = session.threads(together.share)?;
     let statuses = session.statuses()?;
     session.require_precision(&statuses)?;
     // Check this before hours of training, not after.
@@ -62,6 +65,8 @@ fn observed(
     let gauge = GpuMemory::of(&session.choice.device);
     let peak_bytes = || gauge.as_ref().map_or_else(estimates::peak_bytes, |gauge| Some(gauge.peak()));
     let options = RunOptions {
+        team: together.team,
+        run: together.run,
         device: &session.choice.device,
         from: selection.from,
         until: selection.until,
@@ -71,7 +76,7 @@ fn observed(
         earlier: &session.earlier_stages(),
         variant: &session.choice.variant,
         workers: settings.workers.unwrap_or(threads),
-        image_cache: settings.image_bytes(),
+        image_cache: settings.image_bytes() / together.share.processes,
         checkpoint_seconds: settings.checkpoint_seconds,
         keep_training_state: settings.keep_training_state,
         feature_bytes: settings.feature_bytes(),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use defrost::events::{Event, Observer};
 use defrost::features::FeatureStore;
 use defrost::plan::{ParentStage, PlanEntry, StageStatus};
+use defrost::ranks::Team;
 use defrost::report;
 use defrost::stage::{Checkpoints, StageContext};
 use defrost::train::{LrRange, LrRangeTest};
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use super::console::shown;
 use super::progress::Progress;
+use super::ranks::ThreadShare;
 use super::session::Session;
 use super::signals::Stop;
 use super::train_stage::train_stage;
@@ -57,12 +59,13 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let sources = sources(&session, planned, &statuses, &args.file)?;
     let settings = &session.pipeline.run;
     let interrupt = stop.listen()?;
-    let (threads, pool) = session.threads()?;
+    let (threads, pool) = session.threads(ThreadShare::ALONE)?;
     let task = task::of_stage(planned.work.kind(), &planned.document);
     let (progress, started) = (Progress::of_stage(&planned.name, task), Instant::now());
     let features = features(&session, planned, &statuses);
     let tests = pool.install(|| {
         let context = StageContext {
+            team: Team::alone(),
             device: &session.choice.device,
             stage: &planned.name,
             sources: &sources,

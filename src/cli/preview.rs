@@ -10,6 +10,7 @@ use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::console::shown;
+use super::ranks::ThreadShare;
 use super::session::Session;
 use super::train_stage::train_stage;
 use super::{Console, PipelineOptions};
@@ -48,7 +49,7 @@ pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
         let error = Error::usage(format!("stage `{}` has no epoch {}", planned.name, args.epoch));
         return Err(error.hint(format!("its epochs are 1 to {epochs}")));
     }
-    let (threads, pool) = session.threads()?;
+    let (threads, pool) = session.threads(ThreadShare::ALONE)?;
     let workers = session.pipeline.run.workers.unwrap_or(threads);
     let images = pool.install(|| train.preview(dataset, args.epoch - 1, args.count, workers))?;
     let title = format!("{}, epoch {} of {epochs}", planned.name, args.epoch);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use defrost::error::ErrorKind;
+use defrost::ranks::Team;
 use defrost::run::Interrupt;
 use defrost::{Error, Result};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::console::shown;
 use super::execution::{self, Selection};
 use super::executor::local;
+use super::ranks::{self, ThreadShare, Together};
 use super::search::{self, SearchOptions, Searched};
 use super::session::Session;
 use super::signals::Stop;
@@ -46,30 +48,76 @@ pub struct Args {
 
 pub fn run(args: Args, console: &Console) -> Result<ExitCode> {
     let stop = Stop::default();
-    let runs = Session::load(&args.file, &args.pipeline, Some(&stop), console)?;
-    let runs = match Searched::of(runs) {
-        Ok(searched) => return search_runs(searched, &args, stop.listen()?, console),
-        Err(runs) => runs,
+    let load = || Session::load(&args.file, &args.pipeline, Some(&stop), console);
+    let open = |runs| Session::of(runs, &args.file, &args.pipeline, args.rehash, console);
+    let mpi = match ranks::join() {
+        // Another process says so.
+        Err(_) if ranks::is_hushed() => return Ok(ExitCode::SUCCESS),
+        joined => joined?,
     };
-    let sessions = Session::of(runs, &args.file, &args.pipeline, args.rehash, console)?;
+    let Some(mpi) = mpi else {
+        return match Searched::of(load()?) {
+            Ok(searched) => search_runs(searched, &args, stop.listen()?, console),
+            Err(runs) => run_all(&open(runs)?, &args, Together::alone(), stop.listen()?, console),
+        };
+    };
+    let team = Team::new(&mpi);
+    let opened = ranks::open(&team, || {
+        require_one_process_a_run(&args)?;
+        stop.listen()?;
+        Searched::of(load()?).map_or_else(open, |_| Err(no_search_of_several_processes()))
+    });
+    if !team.leads() {
+        let followed = ranks::follow(&mpi, opened.as_deref().unwrap_or_default(), stop.listen()?);
+        return Ok(ranks::followed(mpi, followed));
+    }
+    let outcome = opened.and_then(|sessions| {
+        console.status(ranks::describe(&mpi));
+        let together = Together { team: &team, run: 0, share: ThreadShare::of(&mpi) };
+        run_all(&sessions, &args, together, stop.listen()?, console)
+    });
+    ranks::leave(mpi, outcome)
+}
+
+fn require_one_process_a_run(args: &Args) -> Result<()> {
+    match args.jobs {
+        1 => Ok(()),
+        _ => Err(Error::usage(
+            "`--jobs` starts processes of its own, but a launcher has started several already",
+        )
+        .hint("leave out `--jobs`: the processes work together on one run after the other")),
+    }
+}
+
+fn no_search_of_several_processes() -> Error {
+    Error::usage("processes that a launcher started cannot work together on a search")
+        .hint("start `defrost run` without a launcher; `--jobs N` computes N samples at a time")
+}
+
+fn run_all(
+    sessions: &[Session],
+    args: &Args,
+    together: Together,
+    interrupt: &Interrupt,
+    console: &Console,
+) -> Result<ExitCode> {
     for (name, summary) in data_table::once(sessions.iter().map(|session| session.plan.data())) {
         data_table::doubles(&name, &summary).iter().for_each(|text| console.warn(text));
     }
-    let interrupt = stop.listen()?;
-    if let [session] = &sessions[..]
+    if let [session] = sessions
         && session.pipeline.label.is_none()
     {
-        let summary = execution::execute(session, selection(&args), &[], interrupt, console)?;
+        let summary = execution::execute(session, selection(args), together, &[], interrupt, console)?;
         if console.json() {
             console.document(&summary);
         }
         return summary.error.map_or(Ok(ExitCode::SUCCESS), Err);
     }
     if args.jobs > 1 {
-        let ended = local::run_all(&sessions, &args.file, &args.pipeline, args.jobs as usize, interrupt)?;
-        return finish(&sessions, ended, console);
+        let ended = local::run_all(sessions, &args.file, &args.pipeline, args.jobs as usize, interrupt)?;
+        return finish(sessions, ended, console);
     }
-    all(&sessions, &args, interrupt, console)
+    all(sessions, args, together, interrupt, console)
 }
 
 fn search_runs(
@@ -101,13 +149,21 @@ fn selection(args: &Args) -> Selection<'_> {
 pub type EndedRun = (Value, Option<Error>);
 
 /// Runs the runs of a matrix one after the other. If one fails, the others still run.
-fn all(sessions: &[Session], args: &Args, interrupt: &Interrupt, console: &Console) -> Result<ExitCode> {
+fn all(
+    sessions: &[Session],
+    args: &Args,
+    together: Together,
+    interrupt: &Interrupt,
+    console: &Console,
+) -> Result<ExitCode> {
     let mut ended: Vec<EndedRun> = Vec::new();
     for (index, session) in sessions.iter().enumerate() {
         let label = session.pipeline.label.as_deref().unwrap_or_default();
         estimates::begin_run();
         console.status(format!("\n\x1b[1m{}\x1b[0m ({} of {})", shown(label), index + 1, sessions.len()));
-        let (document, error) = match execution::execute(session, selection(args), &[], interrupt, console) {
+        let together = Together { run: index, ..together };
+        let executed = execution::execute(session, selection(args), together, &[], interrupt, console);
+        let (document, error) = match executed {
             Ok(summary) => (json!(summary), summary.error),
             Err(error) => (json!({ "error": error }), Some(error)),
         };

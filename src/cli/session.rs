@@ -17,6 +17,7 @@ use defrost::train;
 use defrost::{Error, Result};
 
 use super::options::several_runs;
+use super::ranks::ThreadShare;
 use super::signals::Stop;
 use super::{Console, PipelineOptions, fetch, images};
 
@@ -187,10 +188,11 @@ impl Session {
         wanted(&self.choice)
     }
 
-    /// The threads to compute on, and their number.
-    pub fn threads(&self) -> Result<(usize, rayon::ThreadPool)> {
+    /// The threads to compute on, and their number. Without `run.threads`, processes that may use the same cores divide
+    /// them.
+    pub fn threads(&self, share: ThreadShare) -> Result<(usize, rayon::ThreadPool)> {
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.pipeline.run.threads.unwrap_or_else(all);
+        let threads = self.pipeline.run.threads.unwrap_or_else(|| (all() / share.sharing).max(1));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|error| Error::failed(format!("cannot start {threads} threads: {error}")))?;
         Ok((threads, pool))

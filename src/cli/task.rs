@@ -20,6 +20,7 @@ use serde_json::json;
 use super::console::shown;
 use super::execution::{self, Selection};
 use super::executor::slurm::Cluster;
+use super::ranks::Together;
 use super::session::Session;
 use super::signals::{SchedulerSignals, Stop};
 use super::{Console, PipelineOptions, fetch};
@@ -117,7 +118,7 @@ fn execute(
     }
     let execute = |until: Option<&str>| -> Result<RunResult> {
         let selection = Selection { until, ..Selection::default() };
-        execution::execute(&session, selection, &[advance], advance.interrupt, console)
+        execution::execute(&session, selection, Together::alone(), &[advance], advance.interrupt, console)
     };
     if task.is_run() {
         let summary = execute(None)?;

@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 const LAYERS: [&[&str]; 16] = [
     &["code_path", "regular_file", "sanitize"],
     &["csv_cells", "error"],
-    &["capability"],
+    &["capability", "ranks"],
     &["cuda", "digest", "memory", "random"],
     &["autograd", "events", "pipeline"],
     &["hub", "ops", "store"],

@@ -719,7 +719,7 @@ fn yolo11() -> String {
     }
     let (gradients, buffers) = pass.backward(&loss.unwrap()).unwrap();
     all.extend(gradients.into_iter().map(|(_, gradient)| gradient.unwrap()));
-    all.extend(buffers.into_iter().map(|(_, tensor)| tensor));
+    all.extend(state.updated(&buffers).unwrap().into_iter().map(|(_, tensor)| tensor));
     digest(&all)
 }
 
@@ -870,7 +870,7 @@ fn inference_and_gradients(model: &Model, is_free: impl Fn(usize) -> bool) -> Ve
     let (gradients, buffers) = pass.backward(&loss).unwrap();
     all.push(loss.into_tensor());
     all.extend(gradients.into_iter().map(|(_, gradient)| gradient.unwrap()));
-    all.extend(buffers.into_iter().map(|(_, tensor)| tensor));
+    all.extend(state.updated(&buffers).unwrap().into_iter().map(|(_, tensor)| tensor));
     all
 }
 

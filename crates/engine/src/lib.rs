@@ -15,6 +15,7 @@ use defrost_data::data;
 use defrost_kernels::{autograd, device, ops};
 use defrost_metrics::metrics;
 use defrost_model::{freeze, model, weights};
+use defrost_ranks::ranks;
 use defrost_report::report;
 use defrost_settings::pipeline;
 use defrost_store::{features, store};

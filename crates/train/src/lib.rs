@@ -12,4 +12,5 @@ use defrost_metrics::metrics;
 #[cfg(test)]
 use defrost_model::weights;
 use defrost_model::{freeze, model};
+use defrost_ranks::ranks;
 use defrost_settings::pipeline;

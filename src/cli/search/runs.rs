@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::super::console::shown;
 use super::super::execution::{self, Selection};
 use super::super::executor::local;
+use super::super::ranks::Together;
 use super::super::session::{LoadedRuns, Session};
 use super::super::{Console, PipelineOptions, estimates};
 use super::table;
@@ -139,7 +140,7 @@ impl SearchProgress {
         Ok(report)
     }
 
-    /// The exit code of a finished search: failed samples are an error, unless they diverged, which is a result.
+    /// The exit code of a finished search: failed samples are an error, diverged ones included.
     fn failures(&self) -> Result<ExitCode> {
         let failed: Vec<(usize, &String)> = self
             .rungs
@@ -258,7 +259,9 @@ fn finish(
             let label = session.pipeline.label.as_deref().unwrap_or_default();
             console.status(format!("\n\x1b[1m{}\x1b[0m (the whole file)", shown(label)));
             estimates::begin_run();
-            let summary = execution::execute(session, Selection::default(), &[], interrupt, console)?;
+            let together = Together::alone();
+            let summary =
+                execution::execute(session, Selection::default(), together, &[], interrupt, console)?;
             let mut document = json!(summary);
             document["label"] = json!(label);
             documents.push(document);

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::freeze::ParameterTable;
 use crate::model::{Activations, Model, Pass, StateDict};
 use crate::pipeline::{Precision, RGB_CHANNELS, Train};
+use crate::ranks::Team;
 use crate::task::{Task, TaskSpec, TaskTraining, TaskVisitor};
 use crate::train::{self, Optimizer, TrainContext, TrainProgress};
 use crate::weights;
@@ -160,8 +161,9 @@ impl NetworkBench {
             layer: layers,
             prefix: (layers > 0).then(|| SyntheticPrefix { model, state: state.clone(), layers }),
         };
+        let team = Team::alone();
         let context =
-            TrainContext { model, table, task, batch_source: &batch_source, seed: 0, settings: stage };
+            TrainContext { model, table, task, batch_source: &batch_source, seed: 0, settings: stage, team };
         let optimizer = Optimizer::for_table(&stage.optimizer, table, context.steps_per_epoch())?;
         let mut progress = TrainProgress::start(&context, state, optimizer);
         let mut stopwatch = Stopwatch::start(clock, &self.device);

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::freeze::{FreezePhase, ParameterTable};
 use crate::model::{Activations, Model, Pass, StateDict};
 use crate::pipeline::{Augment, ImageSettings, Train};
+use crate::ranks::Team;
 use crate::stage::ModelSpec;
 use crate::task::{Task, TaskTraining, TaskVisitor};
 use crate::train::{self, Optimizer, TrainContext, TrainProgress};
@@ -153,6 +154,7 @@ impl NetworkProbes {
             batch_source,
             seed: 0,
             settings: &Train { epochs: 1, ..stage.clone() },
+            team: Team::alone(),
         };
         let optimizer = Optimizer::for_table(&stage.optimizer, table, context.steps_per_epoch())?;
         let mut progress = TrainProgress::start(&context, self.state.clone(), optimizer);

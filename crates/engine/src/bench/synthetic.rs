@@ -8,6 +8,7 @@ use super::timing::Clock;
 use crate::error::{Error, Result};
 use crate::model::{Activations, Model, Pass, StateDict};
 use crate::random::{Purpose, Stream};
+use crate::ranks::BatchShare;
 use crate::train::{BatchSource, Batches, EpochRow, StepReport, TrainBatch, TrainCallbacks, TrainCheckpoint};
 
 /// Noise with the range of normalized images: [batch, side, side, channels].
@@ -65,12 +66,13 @@ impl<Targets: Clone> BatchSource<Targets> for RepeatedBatches<'_, Targets> {
         self.steps
     }
 
-    fn train(&self, _: u32, start: usize) -> Result<Batches<'_, Targets>> {
+    fn train(&self, _: u32, share: BatchShare) -> Result<Batches<'_, Targets>> {
         let mut pass = self.prefix.as_ref().map(|prefix| Pass::inference(&prefix.state));
-        Ok(Box::new((start..self.steps).map(move |index| self.batch(&mut pass, index))))
+        let own = (share.start()..self.steps).filter(move |index| share.contains(*index));
+        Ok(Box::new(own.map(move |index| self.batch(&mut pass, index))))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Targets>>> {
+    fn validation(&self, _: u32, _: BatchShare) -> Option<Result<Batches<'_, Targets>>> {
         None
     }
 

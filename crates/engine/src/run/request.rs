@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::estimate::Estimate;
 use crate::events::{StageOutcome, StopReason};
 use crate::plan::{PlanEntry, PreviousStage, StageStatus};
+use crate::ranks::Team;
 use crate::store::VariantRequest;
 
 /// The source of time; the library reads no clock itself.
@@ -20,6 +21,9 @@ pub type Clock = fn() -> SystemTime;
 
 /// What to run, and how.
 pub struct RunOptions<'a> {
+    /// The ranks of the run, of which this is rank 0, and the number of the run among those of the file.
+    pub team: &'a Team<'a>,
+    pub run: usize,
     /// The device of the stages.
     pub device: &'a Device,
     /// Recompute this stage and all below it; all above must be cached.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::decode_failures;
 use super::directory::RunDirectory;
+use super::orders::{FeaturesOrder, Order, StageOrder};
 use super::record::RunRecord;
 use super::report::report_data;
 use super::request::{Clock, RunOptions, StageEnd, StageResult};
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Interrupt, Observer, StageOutcome, StopReason};
 use crate::features::FeatureStore;
 use crate::plan::{self, ParentStage, Plan, PlanEntry, StageStatus};
+use crate::ranks::Team;
 use crate::report::Regression;
 use crate::stage::{Checkpoints, ResolvedStage, StageContext};
 use crate::store::{self, Attempt, AttemptStart, FinishedStage, Store};
@@ -256,9 +258,21 @@ impl Runner<'_> {
             // `--force` recomputes features too.
             if forced { store.in_folder(attempt.temporary_folder()) } else { store.for_stage(key) }
         });
+        let team = self.team(stage, |stage| StageOrder {
+            run: self.options.run,
+            stage,
+            sources: sources.clone(),
+            checkpoint: latest.clone(),
+            features: match (&features, forced) {
+                (None, _) => FeaturesOrder::None,
+                (Some(_), false) => FeaturesOrder::Stored(*key),
+                (Some(_), true) => FeaturesOrder::InFolder(attempt.temporary_folder()),
+            },
+        })?;
         let zero = (self.options.clock)();
         let context = StageContext {
             device: self.options.device,
+            team: &team,
             stage: &stage.name,
             sources: &sources,
             output: &output,
@@ -274,6 +288,40 @@ impl Runner<'_> {
             keep_training_state: self.options.keep_training_state,
         };
         stage.work.execute(&context)
+    }
+
+    /// The ranks that execute a stage: all, which then have their orders, or this one.
+    fn team(&self, stage: &PlanEntry, order: impl FnOnce(usize) -> StageOrder) -> Result<Team<'_>> {
+        let team = self.options.team;
+        let (ranks, usable) = (team.count(), stage.work.usable_ranks());
+        if team.is_alone() {
+            return Ok(team.renewed());
+        }
+        if usable > 1 {
+            if usable < ranks && matches!(stage.work, ResolvedStage::Train(..)) {
+                let idle = ranks - usable;
+                self.warn(stage, &format!(
+                    "`accumulate = {usable}` has work for {usable} of {ranks} processes: {idle} of them only add and validate"
+                ));
+            }
+            let index = self.plan.stages.iter().position(|other| other.name == stage.name);
+            let index = index.ok_or_else(|| Error::bug("a stage that is not of the plan"))?;
+            Order::Stage(order(index)).give(team)?;
+            return Ok(team.renewed());
+        }
+        match stage.work {
+            ResolvedStage::Train(..) => {
+                self.warn(
+                    stage,
+                    &format!("one of {ranks} processes trains, and the others wait: `accumulate` is 1"),
+                );
+            }
+            ResolvedStage::Evaluate(..) => {
+                self.warn(stage, &format!("one of {ranks} processes evaluates boxes, and the others wait"));
+            }
+            _ => {}
+        }
+        Ok(Team::alone().renewed())
     }
 
     fn warn(&self, stage: &PlanEntry, message: &str) {

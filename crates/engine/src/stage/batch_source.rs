@@ -18,6 +18,7 @@ use crate::events::Event;
 use crate::features::FeatureStore;
 use crate::model::{Model, StateDict};
 use crate::pipeline::Augment;
+use crate::ranks::BatchShare;
 use crate::task::{Annotated, Task, with_targets};
 use crate::train::{BatchSource, Batches};
 
@@ -205,22 +206,26 @@ impl<T: Task> BatchSource<T::Targets> for TrainingBatches<'_, T> {
         source.sampler.len().div_ceil(source.batch_size)
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, T::Targets>> {
-        Ok(with_targets(self.task, self.phase_batches(epoch).train(epoch, start)?))
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Batches<'_, T::Targets>> {
+        Ok(with_targets(self.task, self.phase_batches(epoch).train(epoch, share)?))
     }
 
-    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, T::Targets>>> {
+    fn validation(&self, epoch: u32, share: BatchShare) -> Option<Result<Batches<'_, T::Targets>>> {
         let phase_batches = self.phase_batches(epoch);
         // All training images of the epoch have been read.
         let checked = || {
             self.require_classes(&[Split::Train])?;
-            Ok(with_targets(self.task, phase_batches.validation()?))
+            Ok(with_targets(self.task, phase_batches.validation(share)?))
         };
         (!phase_batches.source.validation_samples.is_empty()).then(checked)
     }
 
     fn broken(&self) -> BTreeSet<String> {
         self.phases.iter().flat_map(|phase_batches| phase_batches.source.inputs.frozen.broken()).collect()
+    }
+
+    fn add_broken(&self, names: &BTreeSet<String>) {
+        self.phases[0].source.inputs.frozen.add_broken(names);
     }
 }
 
@@ -257,8 +262,8 @@ impl<'a> PhaseBatches<'a> {
         Ok(all.then_some(CachedFeatures { plain, views }))
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Annotated<'_>> {
-        let order = self.source.order(epoch, start);
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Annotated<'_>> {
+        let order = self.source.order(epoch, share);
         let features = match self.cached_features()? {
             None => return self.source.train(order),
             Some(CachedFeatures { plain, views: None }) => plain,
@@ -276,11 +281,13 @@ impl<'a> PhaseBatches<'a> {
         Ok(features.batches(order))
     }
 
-    fn validation(&self) -> Result<Annotated<'_>> {
+    fn validation(&self, share: BatchShare) -> Result<Annotated<'_>> {
         let samples = self.source.validation_samples.clone();
         match self.cached_features()? {
-            Some(cached_features) => Ok(cached_features.plain.batches(sequential_epoch(samples))),
-            None => self.source.validation(samples),
+            Some(cached_features) => {
+                Ok(cached_features.plain.batches(EpochOrder { share, ..sequential_epoch(samples) }))
+            }
+            None => self.source.validation(samples, share),
         }
     }
 }
@@ -303,13 +310,13 @@ struct DecodedImages<'a> {
 }
 
 impl DecodedImages<'_> {
-    /// The training images of an epoch from a batch on.
-    fn order(&self, epoch: u32, start: usize) -> EpochOrder {
+    /// The training images of a share of an epoch.
+    fn order(&self, epoch: u32, share: BatchShare) -> EpochOrder {
         EpochOrder {
             order: self.sampler.order(epoch),
             batch_size: self.batch_size,
             views: self.views,
-            first_batch: start,
+            share,
             seed: self.seed,
             epoch: self.inputs.prefix.view(epoch),
             kept_views: self.inputs.prefix.views,
@@ -321,8 +328,8 @@ impl DecodedImages<'_> {
     }
 
     /// Views of validation images are those of the first epoch, in batches as in training.
-    fn validation(&self, samples: Vec<usize>) -> Result<Annotated<'_>> {
-        let epoch = sequential_epoch(samples);
+    fn validation(&self, samples: Vec<usize>, share: BatchShare) -> Result<Annotated<'_>> {
+        let epoch = EpochOrder { share, ..sequential_epoch(samples) };
         if self.views > 1 {
             let Self { batch_size, views, seed, .. } = *self;
             let epoch = EpochOrder { batch_size, views, seed, ..epoch };
@@ -338,19 +345,20 @@ struct CachedFeatures<'a> {
     views: Option<FeatureBatches<'a>>,
 }
 
-/// Passes the batches of an evaluation, as outputs of the frozen layers, to `read`.
+/// Passes a share of the batches of an evaluation, as outputs of the frozen layers, to `read`.
 pub(super) fn evaluation<T>(
     inputs: &BatchInputs,
     samples: Vec<usize>,
+    share: BatchShare,
     read: impl FnOnce(Annotated) -> Result<T>,
 ) -> Result<T> {
     if let Some(store) = inputs.store() {
         let features = inputs.features(store, None)?;
         if features.complete(&samples, 0)? {
-            return read(features.batches(sequential_epoch(samples)));
+            return read(features.batches(EpochOrder { share, ..sequential_epoch(samples) }));
         }
     }
     let images = inputs.plain_images(&BatchInputs::no_memory());
-    let epoch = sequential_epoch(samples);
+    let epoch = EpochOrder { share, ..sequential_epoch(samples) };
     read(inputs.frozen.batches(&images, epoch, None, None)?)
 }

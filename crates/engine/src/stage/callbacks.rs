@@ -110,7 +110,9 @@ impl TrainCallbacks for StageCallbacks<'_> {
     }
 
     fn checkpoint_due(&self) -> bool {
-        (self.context.clock)() - self.last_checkpoint >= self.context.checkpoint_seconds
+        // Rank 0 alone writes checkpoints.
+        self.context.team.leads()
+            && (self.context.clock)() - self.last_checkpoint >= self.context.checkpoint_seconds
     }
 
     fn interrupted(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Interrupt, Observer};
 use crate::features::FeatureStore;
 use crate::model::{Description, StateDict};
+use crate::ranks::Team;
 use crate::report;
 use crate::store::disk;
 use crate::task::TaskFile;
@@ -41,6 +42,8 @@ pub trait Checkpoints {
 pub struct StageContext<'a> {
     /// The device of the stage.
     pub device: &'a Device,
+    /// The ranks that execute the stage together.
+    pub team: &'a Team<'a>,
     /// The stage's name, only for events and messages.
     pub stage: &'a str,
     /// The checkpoints consumed, in order; empty for stages that start the graph.

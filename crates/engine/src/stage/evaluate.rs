@@ -14,6 +14,7 @@ use super::recipe::{
     EvaluateRecipe, ModelRecipe, PreprocessRecipe, Recipe, RecognitionRecipe, SplitRecipe, SubsetRecipe,
     engine,
 };
+use super::shared_evaluation::EvaluatedNetwork;
 use super::{ModelSpec, Preprocess, StageContext, SubsetSpec, train::pretty};
 use crate::code_path::CodePath;
 use crate::data::code_paths::TEST_TIME_AUGMENTATION;
@@ -23,6 +24,7 @@ use crate::events::{StepPosition, StepTimer};
 use crate::model::{self, Pass};
 use crate::ops;
 use crate::pipeline::{Broken, TestTimeAugmentation};
+use crate::ranks::BatchShare;
 use crate::report::code_paths::PICTURES;
 use crate::task::{
     EvaluatedImages, Evaluation, Evaluator, Fits, ImageSheet, MeasuredImages, RecognitionSpec, Task,
@@ -149,6 +151,28 @@ impl EvaluateStage {
         mut evaluator: Box<dyn Evaluator>,
         context: &StageContext,
     ) -> Result<()> {
+        let seen = context.team.settle(self.predict(dataset, evaluator.as_mut(), context))?;
+        // Rank 0 alone has all outputs, and writes the result.
+        if !context.team.leads() {
+            return Ok(());
+        }
+        self.publish(dataset, &seen, evaluator, context)?;
+        match (&self.members[..], &self.recognition) {
+            ([member], None) => {
+                let examples = DrawExamples { stage: self, dataset, context };
+                context.write_all(&member.model_spec.task(None).visit(examples)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs all images through all models. Returns the indices of the readable samples.
+    fn predict(
+        &self,
+        dataset: &Arc<Dataset>,
+        evaluator: &mut dyn Evaluator,
+        context: &StageContext,
+    ) -> Result<BTreeSet<usize>> {
         // Images that something is fitted on have batches of their own.
         let (own, fitted): (Vec<usize>, Vec<usize>) = self
             .samples(dataset)
@@ -160,18 +184,11 @@ impl EvaluateStage {
         for member in 0..self.members.len() {
             for samples in [&own, &fitted].into_iter().filter(|samples| !samples.is_empty()) {
                 let batch = Batched { member, samples, position };
-                seen.append(&mut self.for_each_batch(batch, dataset, context, evaluator.as_mut())?);
+                seen.append(&mut self.for_each_batch(batch, dataset, context, evaluator)?);
                 position.0 += batches(samples);
             }
         }
-        self.publish(dataset, &seen, evaluator, context)?;
-        match (&self.members[..], &self.recognition) {
-            ([member], None) => {
-                let examples = DrawExamples { stage: self, dataset, context };
-                context.write_all(&member.model_spec.task(None).visit(examples)?)
-            }
-            _ => Ok(()),
-        }
+        Ok(seen)
     }
 
     fn evaluator(&self, dataset: &Arc<Dataset>) -> Result<Box<dyn Evaluator>> {
@@ -208,8 +225,28 @@ impl EvaluateStage {
         let mut pass = Pass::inference(&state);
         let material = BatchInputs::of_evaluation(self, member, dataset, &model, &state, context);
         let mut seen = BTreeSet::new();
-        batch_source::evaluation(&material, samples.clone(), |batches| {
-            let mut pace = StepTimer::new((context.clock)());
+        let mut pace = StepTimer::new((context.clock)());
+        let mut report = |index: usize, samples: Vec<usize>, scores| {
+            let (stage, step) = (context.stage, before + index + 1);
+            let left = total - step;
+            let position = StepPosition { stage, epoch: 1, epochs: 1, step, steps: total, left };
+            context.observer.event(&pace.step((context.clock)(), samples.len(), position, scores));
+            seen.extend(samples);
+        };
+        let team = context.team;
+        let share = BatchShare::in_turn(team.rank(), team.count());
+        batch_source::evaluation(&material, samples.clone(), share, |batches| {
+            if !team.is_alone() {
+                let network = EvaluatedNetwork { model: &model, layers: *layers, versions: &versions };
+                return network.predict_together(
+                    dataset,
+                    batches,
+                    &mut pass,
+                    evaluator,
+                    context,
+                    &mut report,
+                );
+            }
             for batch in batches {
                 context.interrupt.check()?;
                 let TrainBatch { input, index, targets: annotations, samples, .. } = batch?;
@@ -222,11 +259,7 @@ impl EvaluateStage {
                     let outputs = evaluator.forward(&model, &mut pass, *layers, input)?;
                     scores = evaluator.update(pass.tape(), &outputs, &annotations, &samples)?;
                 }
-                let (stage, step) = (context.stage, before + index + 1);
-                let left = total - step;
-                let position = StepPosition { stage, epoch: 1, epochs: 1, step, steps: total, left };
-                context.observer.event(&pace.step((context.clock)(), samples.len(), position, scores));
-                seen.extend(samples);
+                report(index, samples, scores);
             }
             Ok(())
         })?;

@@ -21,6 +21,7 @@ use crate::features::{FeatureLookup, FeatureSet, FeatureStore, RowLocation};
 use crate::model::Activations;
 use crate::pipeline::Broken;
 use crate::random::name_hash;
+use crate::ranks::{Reader, Writer};
 use crate::task::{Annotated, Annotations};
 use crate::train::TrainBatch;
 
@@ -68,6 +69,9 @@ impl<'a> FeatureBatches<'a> {
             return Ok(!self.refused.get());
         }
         let context = self.frozen.context;
+        if !context.team.is_alone() {
+            return self.complete_together(samples, view);
+        }
         let (mut missing, mut stored) = self.missing(samples, view)?;
         let mut lock = None;
         if !missing.is_empty() {
@@ -82,18 +86,68 @@ impl<'a> FeatureBatches<'a> {
             images: samples.len() as u64,
             stored: stored as u64,
         });
-        if !missing.is_empty() && !self.compute(missing, view)? {
+        let count = missing.len();
+        if !missing.is_empty() && !self.compute(missing, count, view)? {
             self.refused.set(true);
             return Ok(false);
         }
         drop(lock);
+        self.note_complete(samples, view)?;
+        Ok(true)
+    }
+
+    /// [`Self::complete`] of several ranks: rank 0 says what is missing, and each computes and publishes a part of it.
+    fn complete_together(&self, samples: &[usize], view: u32) -> Result<bool> {
+        let context = self.frozen.context;
+        let team = context.team;
+        let mut lock = None;
+        let missing = match team.leads() {
+            false => Ok(Vec::new()),
+            true => (|| {
+                let mut waiting =
+                    || context.warn("waiting for another process that is computing these features");
+                lock = Some(self.store.lock(&self.made_of, context.interrupt, &mut waiting)?);
+                *self.set.borrow_mut() = self.store.open(&self.made_of, self.frozen.prefix.kind)?;
+                let (missing, stored) = self.missing(samples, view)?;
+                context.observer.event(&Event::FeaturesFound {
+                    stage: context.stage.to_owned(),
+                    images: samples.len() as u64,
+                    stored: stored as u64,
+                });
+                let mut list = Writer::default();
+                list.number(missing.len() as u64);
+                missing.iter().for_each(|sample| _ = list.number(*sample as u64));
+                Ok(list.finish())
+            })(),
+        };
+        let lists = team.gather(missing)?;
+        let mut list = Reader::new(&lists[0]);
+        let missing = (0..list.number()?).map(|_| list.length()).collect::<Result<Vec<usize>>>()?;
+        let own = missing.iter().copied().skip(team.rank()).step_by(team.count()).collect::<Vec<_>>();
+        let kept = if own.is_empty() { Ok(true) } else { self.compute(own, missing.len(), view) };
+        let kept = team.gather(kept.map(|kept| vec![u8::from(kept)]))?.concat();
+        drop(lock);
+        let present = || {
+            *self.set.borrow_mut() = self.store.open(&self.made_of, self.frozen.prefix.kind)?;
+            Ok(vec![u8::from(self.missing(samples, view)?.0.is_empty())])
+        };
+        // Where a rank does not see the files of another, all compute the features of their batches.
+        if !kept.contains(&0) && !team.gather(present())?.concat().contains(&0) {
+            self.note_complete(samples, view)?;
+            return Ok(true);
+        }
+        self.refused.set(true);
+        Ok(false)
+    }
+
+    fn note_complete(&self, samples: &[usize], view: u32) -> Result<()> {
         for &sample in samples {
             if self.find(sample, view)? == Some(FeatureLookup::Unreadable) {
                 self.frozen.note_broken(sample);
             }
         }
         self.compute_missing.borrow_mut().insert(view);
-        Ok(true)
+        Ok(())
     }
 
     /// The samples without a row, each content once, and the number of those with one.
@@ -125,8 +179,8 @@ impl<'a> FeatureBatches<'a> {
         Ok(self.set.borrow().find(&self.key(sample, view)?))
     }
 
-    /// Computes and stores rows; false if the cache is full.
-    fn compute(&self, missing: Vec<usize>, view: u32) -> Result<bool> {
+    /// Computes and stores rows; false if the cache is full. `all` is the number of rows that all ranks compute.
+    fn compute(&self, missing: Vec<usize>, all: usize, view: u32) -> Result<bool> {
         let context = self.frozen.context;
         let refuse = |why: &str| {
             context.warn(format!(
@@ -136,7 +190,7 @@ impl<'a> FeatureBatches<'a> {
         };
         let room = self.store.available_bytes()?;
         let excess = |row: usize| {
-            let needed = row as u64 * missing.len() as u64;
+            let needed = row as u64 * all as u64;
             (needed > room).then(|| {
                 format!("they take {}, but `run.feature_cache` has {} left", size(needed), size(room))
             })
@@ -206,7 +260,7 @@ impl<'a> FeatureBatches<'a> {
     /// Batches of rows. The views that they show are complete.
     pub fn batches(&self, order: EpochOrder) -> Annotated<'_> {
         let occurrences = occurrences(&order.order);
-        Box::new((order.first_batch..order.batches()).filter_map(move |index| {
+        Box::new(order.selected().filter_map(move |index| {
             let end = order.order.len().min((index + 1) * order.batch_size);
             let places = index * order.batch_size..end;
             let rows = order.order[places.clone()].iter().copied().zip(occurrences[places].iter().copied());

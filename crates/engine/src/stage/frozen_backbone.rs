@@ -100,6 +100,10 @@ impl<'a> FrozenBackbone<'a> {
         self.broken.borrow_mut().insert(self.dataset.samples[sample].path.clone());
     }
 
+    pub fn add_broken(&self, paths: &BTreeSet<String>) {
+        self.broken.borrow_mut().extend(paths.iter().cloned());
+    }
+
     pub fn broken(&self) -> BTreeSet<String> {
         self.broken.borrow().clone()
     }

@@ -49,6 +49,7 @@ impl TrainStage {
             batch_source: &batch_source,
             seed: self.seed,
             settings: &self.settings,
+            team: context.team,
         };
         let (mut pace, mut step) = (StepTimer::new((context.clock)()), 0);
         let images = self.settings.batch_size * self.settings.accumulate as usize;

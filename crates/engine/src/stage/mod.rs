@@ -25,6 +25,7 @@ mod preview;
 mod recipe;
 mod resolved;
 mod sampling;
+mod shared_evaluation;
 mod subsets;
 mod teacher;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use candle_core::Tensor;
 use crate::device::{GpuMemory, gigabytes};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Precision};
+use crate::ranks::{BatchShare, Team};
 use crate::task::Task;
 use crate::train::{self, BatchSource, Batches, NoCallbacks, TrainBatch, TrainContext, TrainProgress};
 
@@ -80,6 +81,7 @@ fn peak<T: Task>(
         batch_source: &batch_source,
         seed: 0,
         settings: &settings,
+        team: Team::alone(),
     };
     let mut progress = start(&few)?;
     train::fit(&few, &mut progress, &mut NoCallbacks)?;
@@ -115,14 +117,15 @@ impl<T: Task> BatchSource<T::Targets> for TrialBatches<'_, T> {
         4
     }
 
-    fn train(&self, _: u32, _: usize) -> Result<Batches<'_, T::Targets>> {
-        let first = self.batch_source.train(self.epoch, 0)?.next();
+    fn train(&self, _: u32, share: BatchShare) -> Result<Batches<'_, T::Targets>> {
+        let first = self.batch_source.train(self.epoch, BatchShare::all(0))?.next();
         let first = first.unwrap_or_else(|| Err(Error::bug("an epoch without a batch")));
         let first = first?;
-        Ok(Box::new((0..self.batches_per_epoch()).map(move |index| self.batch(index, &first))))
+        let own = (0..self.batches_per_epoch()).filter(move |index| share.contains(*index));
+        Ok(Box::new(own.map(move |index| self.batch(index, &first))))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_, T::Targets>>> {
+    fn validation(&self, _: u32, _: BatchShare) -> Option<Result<Batches<'_, T::Targets>>> {
         None
     }
 

@@ -6,6 +6,7 @@ use super::TrainStage;
 use super::frozen_backbone::BatchChanges;
 use crate::data::{CacheBudget, Dataset, EpochOrder, EpochSampler, Images, Label, LabelledBox, Loader};
 use crate::error::{Error, Result};
+use crate::ranks::BatchShare;
 use crate::task::Annotations;
 
 /// An image as the network sees it.
@@ -60,7 +61,7 @@ impl TrainStage {
             order,
             batch_size,
             views: self.model_spec.task.views(),
-            first_batch: 0,
+            share: BatchShare::all(0),
             seed,
             epoch: view,
             kept_views: begun.and_then(|prefix| prefix.views),

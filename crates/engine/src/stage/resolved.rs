@@ -9,7 +9,7 @@ use super::{
     LocatedWeights, ModelSpec, Preprocess, StageContext, TrainStage,
 };
 use crate::code_path::CodePath;
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, LabelKind, Split};
 use crate::device::explain_out_of_memory;
 use crate::error::{Error, Result};
 use crate::pipeline::Broken;
@@ -166,6 +166,16 @@ impl PlannedStage {
             Self::InitWeights(init) => Ok(init.document()),
             Self::Train(train, images) => train.document(images),
             Self::Evaluate(evaluate, images) => evaluate.document(images),
+        }
+    }
+
+    /// How many ranks can work on the stage at the same time.
+    pub fn usable_ranks(&self) -> usize {
+        match self {
+            Self::Train(train, _) => train.settings.accumulate as usize,
+            // Rank 0 measures, and boxes need the geometry of their images.
+            Self::Evaluate(_, images) if images.label_kind != LabelKind::Boxes => usize::MAX,
+            _ => 1,
         }
     }
 

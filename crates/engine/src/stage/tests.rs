@@ -16,6 +16,7 @@ use crate::freeze::ParameterTable;
 use crate::model::AdapterSpec;
 use crate::pipeline::{Arch, Data, FeatureType, Head, ImageFolder, ImageSettings, Model, Monitor};
 use crate::random::{Purpose, Stream};
+use crate::ranks::Team;
 use crate::store::{InputIndex, disk};
 use crate::task::TaskKind;
 
@@ -114,6 +115,7 @@ impl Scene {
         interrupt: &'a Interrupt,
     ) -> StageContext<'a> {
         StageContext {
+            team: Team::alone(),
             device: &candle_core::Device::Cpu,
             stage: "stage",
             sources: &checkpoints.sources,

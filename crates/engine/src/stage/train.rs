@@ -182,18 +182,36 @@ impl TrainStage {
         context: &StageContext,
     ) -> Result<()> {
         let model = self.model_spec.build();
+        let trained = self.train_model(task, dataset, &model, context);
+        // Rank 0 alone writes the result.
+        let progress = context.team.settle(trained)?;
+        if !context.team.leads() {
+            return Ok(());
+        }
+        self.publish(context, dataset, &model, task, &progress)
+    }
+
+    /// Trains, and returns the state after the last epoch.
+    fn train_model<T: Task>(
+        &self,
+        task: &T,
+        dataset: &Arc<Dataset>,
+        model: &Model,
+        context: &StageContext,
+    ) -> Result<TrainProgress<T::Meter>> {
         let source = self.initial_state(context.source()?)?.to_device(context.device)?;
         self.tell_trainable(context);
-        let materials = BatchInputs::of_training(self, dataset, &model, &source, context);
+        let materials = BatchInputs::of_training(self, dataset, model, &source, context);
         let teacher = self.teacher.as_ref().map(|teacher| Teacher::open(teacher, context)).transpose()?;
         let batch_source = Batches::new(self, task, &materials, teacher.as_ref())?;
         let train_context = TrainContext {
-            model: &model,
+            model,
             table: &self.table,
             task,
             batch_source: &batch_source,
             seed: self.seed,
             settings: &self.settings,
+            team: context.team,
         };
         let start = |train_context: &TrainContext<T>| {
             let kind = &self.settings.optimizer;
@@ -206,6 +224,7 @@ impl TrainStage {
                 .and_then(|checkpoint| progress.resume(checkpoint, &model.description, &self.table))
                 .map_err(|error| error.hint("`--force` restarts the stages of a run"))?;
         }
+        require_same_start(&progress, context)?;
         batch_source.prepare(progress.epoch)?;
         let mut callbacks = StageCallbacks::new(context, dataset, &train_context, &progress.history)?;
         if let Err(error) = train::fit(&train_context, &mut progress, &mut callbacks) {
@@ -218,11 +237,12 @@ impl TrainStage {
             return Err(Error::failed("there is no best epoch: the monitored metric was never finite")
                 .hint("lower the learning rate, or monitor another metric"));
         }
-        if context.keep_training_state && self.settings.depends_on_epochs().is_none() {
+        if context.team.leads() && context.keep_training_state && self.settings.depends_on_epochs().is_none()
+        {
             let checkpoint = progress.checkpoint(&model.description, &self.table)?;
             train::TrainCallbacks::save(&mut callbacks, &checkpoint, progress.epoch, progress.step)?;
         }
-        self.publish(context, dataset, &model, task, &progress)
+        Ok(progress)
     }
 
     fn tell_trainable(&self, context: &StageContext) {
@@ -337,6 +357,21 @@ impl TaskVisitor for FitTask<'_> {
 
     fn visit<T: Task>(self, task: T) -> Result<()> {
         self.stage.fit(&task, self.dataset, self.context)
+    }
+}
+
+/// Fails if a rank starts from another state than rank 0, as when it sees other files.
+fn require_same_start<M>(progress: &TrainProgress<M>, context: &StageContext) -> Result<()> {
+    if context.team.is_alone() {
+        return Ok(());
+    }
+    let digests: Vec<String> = weights::digests(&progress.state)?.iter().map(ToString::to_string).collect();
+    let own = format!("{} {} {} {}", progress.epoch, progress.batch, progress.step, digests.join(" "));
+    let all = context.team.gather(Ok(own.into_bytes()))?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(Error::failed(format!("rank {rank} starts from other weights than rank 0"))
+            .hint("all ranks must see the same folder of runs, such as on a shared disk")),
     }
 }
 

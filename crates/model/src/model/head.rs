@@ -241,7 +241,7 @@ mod tests {
             for (id, gradient) in gradients {
                 same(&format!("{}.grad", description.tensors[id].name), &gradient.unwrap());
             }
-            for (id, buffer) in buffers {
+            for (id, buffer) in state.updated(&buffers).unwrap() {
                 let moved = fixture.get(&format!("{name}.{}.moved", description.tensors[id].name));
                 let same = numbers(&buffer).iter().zip(numbers(&moved)).all(|(a, b)| (a - b).abs() < 1e-12);
                 assert!(same, "{name} {}", description.tensors[id].name);

@@ -50,7 +50,7 @@ pub use description::{
     Description, Init, LayerInput, LayerOutput, LayerSpec, NormSpec, TensorId, TensorRole, TensorSpec,
 };
 pub use network::{Head, Network};
-pub use pass::{BufferUpdates, NormMode, ParameterGradients, Pass, StateDict};
+pub use pass::{BufferChange, BufferUpdates, NormMode, ParameterGradients, Pass, StateDict};
 pub use rules::{PatternScope, RuleError, TensorSelection, select};
 pub use saliency::SaliencyMap;
 

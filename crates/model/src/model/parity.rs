@@ -317,7 +317,7 @@ fn check_training(arch: Arch, name: &str, dtype: DType) {
         strains.push((strain, spec.name.clone()));
     }
     assert_eq!(updated.len(), 3 * norms.len());
-    for (id, tensor) in updated {
+    for (id, tensor) in state.updated(&updated).unwrap() {
         let spec = &model.description.tensors[id];
         match spec.role {
             TensorRole::BatchCount => assert_eq!(tensor.to_scalar::<i64>().unwrap(), 4),

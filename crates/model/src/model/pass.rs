@@ -19,7 +19,7 @@ use super::adapter::{AdaptedLayer, Adapters};
 use super::trace::{Trace, TracedOperation};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
-use crate::ops::{FoldedConv, SpinGuard};
+use crate::ops::{self, FoldedConv, SpinGuard};
 use crate::random::{Purpose, Stream};
 
 pub(super) use self::measured::Measured;
@@ -35,15 +35,35 @@ pub struct StateDict {
 pub enum NormMode {
     /// Normalizes with running statistics, which do not change.
     Frozen,
-    /// Normalizes with the batch's statistics, and returns updated running statistics.
+    /// Normalizes with the batch's statistics, and returns changes of running statistics.
     Training,
 }
 
 /// The gradient of each trainable parameter, in the order of the description.
 pub type ParameterGradients = Vec<(TensorId, Option<Tensor>)>;
 
-/// New values of running statistics.
-pub type BufferUpdates = Vec<(TensorId, Tensor)>;
+/// Changes of running statistics, for the caller to apply.
+pub type BufferUpdates = Vec<(TensorId, BufferChange)>;
+
+/// What a batch does to a running statistic. It does not depend on the statistic's present value, so that batches can
+/// be computed at the same time and applied in order.
+#[derive(Clone, Debug)]
+pub enum BufferChange {
+    /// The average moves towards the statistic of the batch.
+    Average { batch: Tensor, momentum: f64 },
+    /// One more batch was seen.
+    Count,
+}
+
+impl BufferChange {
+    /// The value after the change.
+    pub fn of(&self, present: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Average { batch, momentum } => ops::update_running_statistic(present, batch, *momentum),
+            Self::Count => Ok((present + present.ones_like()?)?),
+        }
+    }
+}
 
 /// One forward pass of a model: inference (nothing recorded, batch norm folded into convolutions), or training.
 ///
@@ -66,7 +86,7 @@ pub struct Pass<'a> {
     adapters: Arc<Adapters>,
     /// The weights with their adapters, by id.
     merged: BTreeMap<TensorId, Tensor>,
-    buffers: Vec<(TensorId, Tensor)>,
+    buffers: BufferUpdates,
     multiply_adds: u64,
     activations_moved: u64,
 }
@@ -81,6 +101,11 @@ struct TrainingPass<'a> {
 }
 
 impl StateDict {
+    /// The running statistics after a batch.
+    pub fn updated(&self, updates: &BufferUpdates) -> Result<Vec<(TensorId, Tensor)>> {
+        updates.iter().map(|(id, change)| Ok((*id, change.of(&self.tensors[*id])?))).collect()
+    }
+
     /// The same values on another device. Batch counts stay on the host: no computation uses them.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let place = |tensor: &Tensor| match tensor.dtype() {
@@ -154,7 +179,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Runs the backward pass from `loss`. Returns the gradient of each trainable parameter (`None` if the loss
-    /// does not depend on it), and the updated running statistics for the caller to apply.
+    /// does not depend on it), and the changes of running statistics for the caller to apply.
     pub fn backward(self, loss: &Value) -> Result<(ParameterGradients, BufferUpdates)> {
         self.backward_scaled(loss, 1.0)
     }

@@ -281,7 +281,7 @@ fn check_training(run: &Run, dtype: DType) {
         strains
             .push((strain(&gradient.unwrap(), &run.gradients[&spec.name], floor, dtype), spec.name.clone()));
     }
-    for (id, tensor) in buffers {
+    for (id, tensor) in state.updated(&buffers).unwrap() {
         let spec = &description.tensors[id];
         if spec.role != TensorRole::BatchCount {
             let floor = f64::from(f32::EPSILON);

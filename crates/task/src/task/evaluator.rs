@@ -17,6 +17,11 @@ pub trait Evaluator {
         model.forward(pass, from, input)
     }
 
+    /// The names of the values that [`Evaluator::forward`] returns.
+    fn output_names(&self, model: &Model) -> &'static [&'static str] {
+        model.description.outputs
+    }
+
     /// Adds a batch, whose images are all of one split. `samples` are the positions of its rows in the data set. Returns
     /// the scores that are known so far.
     fn update(

@@ -30,6 +30,7 @@ pub mod metric_learning;
 pub mod multi_label;
 mod new_images;
 mod probabilities;
+mod readings;
 pub mod recognition;
 mod registry;
 mod spec;

@@ -1,5 +1,8 @@
 //! The forward and backward pass of one batch.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::checkpoint::TrainProgress;
 use super::context::{LossTerm, TrainContext};
 use super::finite_checks::{FiniteCheck, require_gradients};
@@ -10,28 +13,54 @@ use crate::error::{Error, Result};
 use crate::model::{BufferUpdates, ParameterGradients, Pass};
 use crate::ops::{self, Deferred};
 
-/// Forward and backward pass: gradients for the next optimizer step, and running statistics, which every batch
-/// updates. Nothing here waits for a GPU.
-pub(super) fn train_batch<T: TrainTask>(
+/// A batch after its backward pass, before it counts.
+pub(super) struct ComputedBatch<Stats> {
+    /// The gradients of each mean loss with its denominator: of the whole loss, or of the labels' and the teacher's.
+    pub gradients: Vec<(ParameterGradients, f64)>,
+    pub running_statistics: BufferUpdates,
+    pub losses: DeferredLosses<Stats>,
+}
+
+impl<Stats> ComputedBatch<Stats> {
+    /// Adds the gradients to those of the next optimizer step, and applies the running statistics, which every batch
+    /// updates.
+    pub fn count<M: Clone + Serialize + DeserializeOwned>(
+        self,
+        progress: &mut TrainProgress<M>,
+    ) -> Result<DeferredLosses<Stats>> {
+        progress.apply(&self.running_statistics)?;
+        let sums = [&mut progress.gradients, &mut progress.taught];
+        for ((gradients, weight), sum) in self.gradients.into_iter().zip(sums) {
+            sum.add(gradients, weight)?;
+        }
+        Ok(self.losses)
+    }
+}
+
+/// Forward and backward pass. Nothing here waits for a GPU, and `progress` stays as it is.
+pub(super) fn compute<T: TrainTask>(
     context: &TrainContext<T>,
-    progress: &mut TrainProgress<T::Meter>,
+    progress: &TrainProgress<T::Meter>,
     batch: &TrainBatch<T::Targets>,
-) -> Result<DeferredLosses<T::BatchStats>> {
+) -> Result<ComputedBatch<T::BatchStats>> {
     if batch.teacher.is_none() || !context.settings.weighs_teacher_apart() {
         let walked = forward_backward(context, progress, batch, LossSelection::Whole)?;
-        progress.apply(walked.running_statistics);
-        progress.gradients.add(walked.gradients, walked.weight)?;
-        return Ok(DeferredLosses { parts: vec![(walked.loss, walked.weight, 1.0)], stats: walked.stats });
+        return Ok(ComputedBatch {
+            gradients: vec![(walked.gradients, walked.weight)],
+            running_statistics: walked.running_statistics,
+            losses: DeferredLosses { parts: vec![(walked.loss, walked.weight, 1.0)], stats: walked.stats },
+        });
     }
     let [of_labels, of_teacher] = context.task.distillation_shares();
     let labels = forward_backward(context, progress, batch, LossSelection::Labels)?;
     // The same forward pass: its running statistics are those above.
     let teacher = forward_backward(context, progress, batch, LossSelection::Teacher)?;
-    progress.apply(labels.running_statistics);
-    progress.gradients.add(labels.gradients, labels.weight)?;
-    progress.taught.add(teacher.gradients, teacher.weight)?;
     let parts = vec![(labels.loss, labels.weight, of_labels), (teacher.loss, teacher.weight, of_teacher)];
-    Ok(DeferredLosses { parts, stats: labels.stats })
+    Ok(ComputedBatch {
+        gradients: vec![(labels.gradients, labels.weight), (teacher.gradients, teacher.weight)],
+        running_statistics: labels.running_statistics,
+        losses: DeferredLosses { parts, stats: labels.stats },
+    })
 }
 
 /// The summands of the loss that a backward pass uses.

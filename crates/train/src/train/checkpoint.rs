@@ -138,10 +138,11 @@ impl<M: Clone + Serialize + DeserializeOwned> TrainProgress<M> {
     }
 
     /// Applies the running statistics of a batch.
-    pub(super) fn apply(&mut self, running_statistics: BufferUpdates) {
-        for (id, tensor) in running_statistics {
+    pub(super) fn apply(&mut self, running_statistics: &BufferUpdates) -> Result<()> {
+        for (id, tensor) in self.state.updated(running_statistics)? {
             self.state.tensors[id] = tensor;
         }
+        Ok(())
     }
 
     /// The steps skipped since the last epoch of the history; `None` without a loss scale.

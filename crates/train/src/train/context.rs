@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::freeze::ParameterTable;
 use crate::model::Model;
 use crate::pipeline;
+use crate::ranks::Team;
 
 /// Everything that stays constant while a stage trains.
 pub struct TrainContext<'a, T: TrainTask> {
@@ -16,6 +17,8 @@ pub struct TrainContext<'a, T: TrainTask> {
     pub batch_source: &'a dyn BatchSource<T::Targets>,
     pub seed: u64,
     pub settings: &'a pipeline::Train,
+    /// The ranks that compute the stage together.
+    pub team: &'a Team<'a>,
 }
 
 impl<T: TrainTask> TrainContext<'_, T> {

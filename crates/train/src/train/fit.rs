@@ -1,14 +1,19 @@
 //! The training loop.
 
-use super::batch::{train_batch, wait_scalar};
+use std::collections::BTreeSet;
+
+use super::batch::wait_scalar;
 use super::checkpoint::{EpochRow, TrainProgress};
 use super::context::{StepReport, TrainCallbacks, TrainContext};
 use super::finite_checks::{require_finite, unreadable};
+use super::round::{Agreed, BatchResult, Rounds};
+use super::shared_validation;
 use super::task::{Batches, TrainTask};
 use crate::error::{Error, Result};
 use crate::model::{Pass, StateDict};
 use crate::ops::Deferred;
 use crate::pipeline::Precision;
+use crate::ranks::{BatchShare, Reader, Writer};
 
 /// Trains to the end, or to the next checkpoint if interrupted. `progress` may come from a checkpoint: the
 /// resulting bytes are the same.
@@ -18,61 +23,121 @@ pub fn fit<T: TrainTask>(
     callbacks: &mut dyn TrainCallbacks,
 ) -> Result<()> {
     let batches = context.batch_source.batches_per_epoch();
+    let mut rounds = Rounds::new(context, progress)?;
     while progress.epoch < context.settings.epochs && !should_stop(context, progress) {
         begin_phase(context, progress, callbacks)?;
-        for batch in context.batch_source.train(progress.epoch, progress.batch)? {
-            let batch = batch?;
+        let mut next = progress.batch;
+        let mut own = context.batch_source.train(progress.epoch, Rounds::share(context, next))?.peekable();
+        loop {
             let lr = context.lr(progress, progress.step);
-            let losses = train_batch(context, progress, &batch)?;
-            progress.batch = batch.index + 1;
-            let whole = progress.batch.is_multiple_of(context.settings.accumulate as usize);
-            let norm = if whole { optimizer_step(context, progress)? } else { None };
-            // The host waits for a GPU only here, while the backward pass and the update are still queued.
-            let (parts, stats) = losses.read()?;
-            let loss = parts.iter().map(|part| part.loss).sum::<f64>();
-            if let Some(stats) = stats {
-                context.task.update(&mut progress.meter, stats)?;
+            let wishes = wishes(context, callbacks);
+            let Some(round) = rounds.next(context, progress, &mut own, &mut next, wishes)? else { break };
+            for batch in round.batches {
+                count(context, progress, callbacks, batch, lr)?;
             }
-            callbacks.step(&StepReport {
-                epoch: progress.epoch,
-                done: progress.batch,
-                of: batches,
-                images: batch.samples.len(),
-                loss,
-                parts: &parts,
-                scores: &context.task.progress(&progress.meter),
-            });
-            if !loss.is_finite() {
-                let samples = callbacks.describe_samples(&batch.samples);
-                let at = format!(", at a learning rate of {lr:e}, on {samples}");
-                let error = diverged(progress, format_args!("the loss is {loss}"), &at);
-                return Err(match context.settings.precision {
-                    Precision::F16 => error.hint(
-                        "f16 has no numbers above 65504: use another `precision`, or lower the learning rate",
-                    ),
-                    _ => error,
-                });
-            }
-            require_norm(norm, progress)?;
-            if callbacks.interrupted() {
+            require_norm(round.norm, progress)?;
+            let stops = match round.agreed {
+                None => callbacks.interrupted(),
+                Some(agreed) => agreed.stop,
+            };
+            if stops {
+                rounds.collect(progress)?;
                 return stop(context, progress, callbacks);
             }
-            if progress.batch < batches && callbacks.checkpoint_due() {
+            let due = match round.agreed {
+                None => progress.batch < batches && callbacks.checkpoint_due(),
+                Some(agreed) => progress.batch < batches && agreed.checkpoint_due,
+            };
+            if due {
+                rounds.collect(progress)?;
                 save(context, progress, callbacks)?;
+                rounds.release(progress);
             }
         }
+        drop(own);
+        rounds.collect(progress)?;
         let norm = optimizer_step(context, progress)?;
+        rounds.reset();
         require_norm(norm, progress)?;
         if progress.step == 0 {
             return Err(unreadable("training"));
         }
         close_epoch(context, progress, callbacks)?;
-        if callbacks.checkpoint_due() {
+        if agree(context, callbacks.checkpoint_due())? {
             save(context, progress, callbacks)?;
         }
     }
-    progress.broken.extend(context.batch_source.broken());
+    progress.broken.extend(broken(context)?);
     require_finite(context.table, &progress.state)
+}
+
+/// What this process wishes after the next round; a process alone is asked afterwards.
+fn wishes<T: TrainTask>(context: &TrainContext<T>, callbacks: &dyn TrainCallbacks) -> Agreed {
+    match context.team.is_alone() {
+        true => Agreed::default(),
+        false => Agreed { stop: callbacks.interrupted(), checkpoint_due: callbacks.checkpoint_due() },
+    }
+}
+
+/// Whether any rank says so.
+fn agree<T: TrainTask>(context: &TrainContext<T>, own: bool) -> Result<bool> {
+    Ok(context.team.gather(Ok(vec![u8::from(own)]))?.concat().contains(&1))
+}
+
+/// The skipped samples of all ranks.
+fn broken<T: TrainTask>(context: &TrainContext<T>) -> Result<BTreeSet<String>> {
+    let own = context.batch_source.broken();
+    if context.team.is_alone() {
+        return Ok(own);
+    }
+    let mut names = Writer::default();
+    names.number(own.len() as u64);
+    own.iter().for_each(|name| _ = names.bytes(name.as_bytes()));
+    let mut all = BTreeSet::new();
+    for names in context.team.gather(Ok(names.finish()))? {
+        let mut names = Reader::new(&names);
+        for _ in 0..names.number()? {
+            all.insert(String::from_utf8_lossy(names.bytes()?).into_owned());
+        }
+    }
+    context.batch_source.add_broken(&all);
+    Ok(all)
+}
+
+/// Counts the result of a batch, and reports it.
+fn count<T: TrainTask>(
+    context: &TrainContext<T>,
+    progress: &mut TrainProgress<T::Meter>,
+    callbacks: &mut dyn TrainCallbacks,
+    BatchResult { index, samples, parts, stats }: BatchResult<T::BatchStats>,
+    lr: f64,
+) -> Result<()> {
+    let loss = parts.iter().map(|part| part.loss).sum::<f64>();
+    if let Some(stats) = stats {
+        context.task.update(&mut progress.meter, stats)?;
+    }
+    progress.batch = index + 1;
+    callbacks.step(&StepReport {
+        epoch: progress.epoch,
+        done: progress.batch,
+        of: context.batch_source.batches_per_epoch(),
+        images: samples.len(),
+        loss,
+        parts: &parts,
+        scores: &context.task.progress(&progress.meter),
+    });
+    if loss.is_finite() {
+        return Ok(());
+    }
+    let samples = callbacks.describe_samples(&samples);
+    let at = format!(", at a learning rate of {lr:e}, on {samples}");
+    let error = diverged(progress, format_args!("the loss is {loss}"), &at);
+    Err(match context.settings.precision {
+        Precision::F16 => {
+            error.hint("f16 has no numbers above 65504: use another `precision`, or lower the learning rate")
+        }
+        _ => error,
+    })
 }
 
 /// Every scheduled unfreezing happens: a stage does not stop early before its last phase.
@@ -102,7 +167,10 @@ fn save<T: TrainTask>(
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
 ) -> Result<()> {
-    progress.broken.extend(context.batch_source.broken());
+    progress.broken.extend(broken(context)?);
+    if !context.team.leads() {
+        return Ok(());
+    }
     let checkpoint = progress.checkpoint(&context.model.description, context.table)?;
     callbacks.save(&checkpoint, progress.epoch, progress.step)
 }
@@ -119,7 +187,7 @@ fn stop<T: TrainTask>(
 }
 
 /// One step with the gradients since the last, if there are any. Returns their norm, if it is needed.
-fn optimizer_step<T: TrainTask>(
+pub(super) fn optimizer_step<T: TrainTask>(
     context: &TrainContext<T>,
     progress: &mut TrainProgress<T::Meter>,
 ) -> Result<Option<Deferred<f64>>> {
@@ -181,9 +249,19 @@ fn close_epoch<T: TrainTask>(
     progress: &mut TrainProgress<T::Meter>,
     callbacks: &mut dyn TrainCallbacks,
 ) -> Result<()> {
-    let validation = match context.batch_source.validation(progress.epoch) {
+    if !context.team.is_alone() {
+        // Whether a class lost all its images depends on what all ranks have read.
+        progress.broken.extend(broken(context)?);
+    }
+    let share = BatchShare::in_turn(context.team.rank(), context.team.count());
+    let validation = match context.batch_source.validation(progress.epoch, share) {
         Some(batches) => {
-            let Some(meter) = validate(context, &progress.final_state(), batches?, callbacks)? else {
+            let state = progress.final_state();
+            let validated = match context.team.is_alone() {
+                true => validate(context, &state, batches?, callbacks)?,
+                false => shared_validation::validate(context, &state, batches, callbacks)?,
+            };
+            let Some(meter) = validated else {
                 return stop(context, progress, callbacks);
             };
             Some(meter)

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::freeze::ParameterTable;
 use crate::model::StateDict;
 use crate::pipeline::{self, Exponential, Schedule};
+use crate::ranks::{BatchShare, Team};
 
 /// The decay of the smoothed loss: it averages about ten steps. fastai's 0.98 averages about fifty; it lags by
 /// half of a test's range, and the suggestion is several times too high.
@@ -166,6 +167,7 @@ pub fn lr_range_test<T: TrainTask>(
         batch_source: &batch_source,
         seed: context.seed,
         settings: &settings,
+        team: Team::alone(),
     };
     let mut progress = TrainProgress::start(&context, state, optimizer(&table)?);
     let accumulate = settings.accumulate as usize;
@@ -202,11 +204,11 @@ impl<Targets> BatchSource<Targets> for TrainingOnly<'_, Targets> {
         self.0.batches_per_epoch()
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Targets>> {
-        self.0.train(epoch, start)
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Batches<'_, Targets>> {
+        self.0.train(epoch, share)
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Targets>>> {
+    fn validation(&self, _: u32, _: BatchShare) -> Option<Result<Batches<'_, Targets>>> {
         None
     }
 

@@ -17,6 +17,10 @@ mod lr_range_test;
 mod optimizer;
 mod plateau;
 mod precision;
+mod round;
+mod shared_round;
+mod shared_validation;
+mod slices;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -36,4 +40,4 @@ pub use lr_range_test::{LrPoint, LrRange, LrRangeTest, lr_range_test};
 pub use optimizer::{Optimizer, OptimizerParameter, StepRates, WarmupRates};
 pub use plateau::Plateau;
 pub use precision::{half_precision, precisions, set_matmul_precision};
-pub use task::{BatchLoss, BatchSource, Batches, Scores, TrainBatch, TrainTask};
+pub use task::{BatchLoss, BatchSource, Batches, Readings, Scores, TrainBatch, TrainTask};

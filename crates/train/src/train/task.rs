@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 pub use crate::metrics::Scores;
 use crate::metrics::TaskMetrics;
 use crate::model::{Activations, Outputs};
+use crate::ranks::BatchShare;
 
 /// One batch, as the output of the layers that are frozen in its epoch.
 pub struct TrainBatch<Targets> {
@@ -38,15 +39,21 @@ pub trait BatchSource<Targets> {
     /// Training batches in one epoch.
     fn batches_per_epoch(&self) -> usize;
 
-    /// The training batches of `epoch`, from batch `start` on.
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Targets>>;
+    /// The training batches of `epoch` that `share` contains, in order.
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Batches<'_, Targets>>;
 
-    /// The validation batches at the end of `epoch`, if there is a validation split.
-    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, Targets>>>;
+    /// The validation batches at the end of `epoch` that `share` contains, if there is a validation split.
+    fn validation(&self, epoch: u32, share: BatchShare) -> Option<Result<Batches<'_, Targets>>>;
 
     /// The names of the skipped samples, which cannot be read.
     fn broken(&self) -> BTreeSet<String>;
+
+    /// Takes note of samples that other ranks have skipped.
+    fn add_broken(&self, _names: &BTreeSet<String>) {}
 }
+
+/// What a meter takes from a batch, as columns of numbers. Other ranks get them with all their bits.
+pub type Readings = Vec<Vec<f64>>;
 
 /// The loss of a batch.
 pub struct BatchLoss<Stats> {
@@ -104,6 +111,15 @@ pub trait TrainTask {
 
     /// Adds a batch to `meter`. Blocks until the device has computed it.
     fn update(&self, meter: &mut Self::Meter, stats: Self::BatchStats) -> Result<()>;
+
+    /// What `meter` takes from a batch, for other ranks. Blocks until the device has computed it.
+    fn pack(&self, meter: &Self::Meter, stats: Self::BatchStats) -> Result<Readings>;
+
+    /// The opposite of [`TrainTask::pack`]: updates a meter as the packed values would.
+    ///
+    /// # Errors
+    /// A bug: other columns.
+    fn unpack(&self, readings: Readings) -> Result<Self::BatchStats>;
 
     /// The distance of outputs from a teacher's for the same rows: a scalar, the mean over the rows. `stats` are those of
     /// the batch's loss, to which the task may add what its meter shall sum up.

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::model::Activations;
 use crate::ops::testing::normal;
 use crate::random::name_hash;
+use crate::ranks::BatchShare;
 
 pub const SIDE: usize = 32;
 pub const CLASSES: usize = 3;
@@ -51,17 +52,19 @@ impl BatchSource<Vec<u32>> for Noise {
         6usize.div_ceil(self.batch_size)
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Vec<u32>>> {
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Batches<'_, Vec<u32>>> {
         let order: Vec<usize> = (0..6).map(|place| (place * 5 + epoch as usize) % 6).collect();
         let batches: Vec<_> =
             order.chunks(self.batch_size).enumerate().map(|(i, part)| self.batch(i, part)).collect();
-        let skipped = if self.unreadable == "training" { batches.len() } else { start };
-        Ok(Box::new(batches.into_iter().skip(skipped)))
+        let kept = move |index: &usize| self.unreadable != "training" && share.contains(*index);
+        let batches = batches.into_iter().enumerate().filter(move |(index, _)| kept(index));
+        Ok(Box::new(batches.map(|(_, batch)| batch)))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Vec<u32>>>> {
+    fn validation(&self, _: u32, share: BatchShare) -> Option<Result<Batches<'_, Vec<u32>>>> {
         let count = usize::from(self.unreadable != "validation");
-        Some(Ok(Box::new((0..count).map(|index| self.batch(index, &[6, 7, 8])))))
+        let own = (0..count).filter(move |index| share.contains(*index));
+        Some(Ok(Box::new(own.map(|index| self.batch(index, &[6, 7, 8])))))
     }
 
     fn broken(&self) -> BTreeSet<String> {

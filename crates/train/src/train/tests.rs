@@ -15,6 +15,7 @@ use crate::ops::{
     testing::{numbers, relative_error},
 };
 use crate::pipeline;
+use crate::ranks::Team;
 use crate::weights;
 
 use super::testing::{BATCH, CLASSES, Noise, Notes};
@@ -22,6 +23,7 @@ use super::testing::{BATCH, CLASSES, Noise, Notes};
 mod branching;
 mod gradual;
 mod loss_scale;
+mod ranks;
 
 /// What a [`Classify`] does to its loss.
 #[derive(Clone, Copy, PartialEq)]
@@ -78,6 +80,17 @@ impl TrainTask for Classify {
 
     fn update(&self, meter: &mut Self::Meter, (scores, labels, losses): Self::BatchStats) -> Result<()> {
         meter.update(&scores, &labels, &losses)
+    }
+
+    fn pack(&self, _: &Self::Meter, (scores, labels, losses): Self::BatchStats) -> Result<Readings> {
+        let widened = scores.into_iter().map(f64::from).collect();
+        Ok(vec![widened, labels.into_iter().map(f64::from).collect(), losses])
+    }
+
+    fn unpack(&self, readings: Readings) -> Result<Self::BatchStats> {
+        let [scores, labels, losses] = readings.try_into().map_err(|_| Error::bug("other columns"))?;
+        let narrow = scores.into_iter().map(|score| score as f32).collect();
+        Ok((narrow, labels.into_iter().map(|label| label as u32).collect(), losses))
     }
 
     fn loss(
@@ -159,6 +172,16 @@ impl Stage {
         from: Option<&TrainCheckpoint>,
         callbacks: &mut Notes,
     ) -> Result<TrainProgress<ClassificationMetrics>> {
+        self.fit_with(Team::alone(), from, callbacks)
+    }
+
+    /// As one of several ranks.
+    fn fit_with(
+        &self,
+        team: &Team,
+        from: Option<&TrainCheckpoint>,
+        callbacks: &mut Notes,
+    ) -> Result<TrainProgress<ClassificationMetrics>> {
         let task = Classify(self.twist);
         let parameters = self.table.rows.iter().filter_map(|row| {
             let (name, lr, weight_decay) = (row.name.clone(), row.lr?, row.weight_decay?);
@@ -181,6 +204,7 @@ impl Stage {
             batch_source: &self.batch_source,
             seed: 3,
             settings: &self.settings,
+            team,
         };
         let mut progress = TrainProgress::start(&context, self.source.clone(), optimizer);
         progress.loss_scale.clone_from(&self.loss_scale);

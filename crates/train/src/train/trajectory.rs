@@ -16,6 +16,7 @@ use crate::metrics::TaskMetrics;
 use crate::model::{Activations, Model, Outputs, StateDict};
 use crate::ops::{self, testing::assert_close};
 use crate::pipeline;
+use crate::ranks::{BatchShare, Team};
 
 const IMAGES: usize = 40;
 const CLASSES: usize = 3;
@@ -36,9 +37,10 @@ impl BatchSource<Vec<u32>> for Images {
         IMAGES / self.batch_size
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Vec<u32>>> {
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Batches<'_, Vec<u32>>> {
         let order: Vec<u32> = (0..IMAGES as u32).map(|place| (place * 7 + epoch) % IMAGES as u32).collect();
-        let batches = (start..self.batches_per_epoch()).map(move |index| {
+        let own = (0..self.batches_per_epoch()).filter(move |index| share.contains(*index));
+        let batches = own.map(move |index| {
             let samples = &order[index * self.batch_size..][..self.batch_size];
             let input = self.pixels.index_select(&Tensor::new(samples, &Device::Cpu)?, 0)?;
             Ok(TrainBatch {
@@ -54,7 +56,7 @@ impl BatchSource<Vec<u32>> for Images {
         Ok(Box::new(batches))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Vec<u32>>>> {
+    fn validation(&self, _: u32, _: BatchShare) -> Option<Result<Batches<'_, Vec<u32>>>> {
         None
     }
 
@@ -81,6 +83,14 @@ impl TrainTask for Noted {
     }
 
     fn update(&self, _: &mut u32, (): ()) -> Result<()> {
+        Ok(())
+    }
+
+    fn pack(&self, _: &u32, (): ()) -> Result<Readings> {
+        Ok(Vec::new())
+    }
+
+    fn unpack(&self, _: Readings) -> Result<()> {
         Ok(())
     }
 
@@ -136,6 +146,7 @@ fn train(settings: &str, dtype: DType) -> (Vec<f64>, Vec<(String, Tensor)>) {
         batch_source: &batch_source,
         seed: 0,
         settings: &settings,
+        team: Team::alone(),
     };
     let optimizer = Optimizer::for_table(&settings.optimizer, &table, context.steps_per_epoch()).unwrap();
     let mut progress = TrainProgress::start(&context, state, optimizer);

@@ -10,6 +10,7 @@ use crate::data::{
     Sample, Split,
 };
 use crate::pipeline::{Augment, ImageSettings};
+use crate::ranks::BatchShare;
 
 const SIDE: u32 = 48;
 const EPOCHS: u32 = 3;
@@ -47,7 +48,12 @@ fn batches(
     let augment: Augment = toml::from_str(augment).unwrap();
     let memory = Arc::new(CacheBudget::new(memory));
     let images = Images::for_training(dataset.clone(), &settings, &augment, EPOCHS, memory);
-    let epoch = EpochOrder { first_batch, seed: 2, epoch, ..EpochOrder::sequential((0..8).collect(), 3) };
+    let epoch = EpochOrder {
+        share: BatchShare::all(first_batch),
+        seed: 2,
+        epoch,
+        ..EpochOrder::sequential((0..8).collect(), 3)
+    };
     Loader::new(Arc::new(images), epoch, workers).unwrap().map(Result::unwrap).collect()
 }
 

@@ -15,6 +15,7 @@ use super::batch_buffer::BatchBuffer;
 use super::composer::ComposedPart;
 use super::epoch_sampler::occurrences;
 use super::images::{ImageDraws, Images, Loaded, WorkerScratch};
+use crate::ranks::BatchShare;
 use crate::{Error, Result};
 
 /// One pass over samples.
@@ -26,8 +27,8 @@ pub struct EpochOrder {
     pub batch_size: usize,
     /// Images of each sample, one after the other in its batch, with random changes of their own.
     pub views: usize,
-    /// The first batch to load, when resuming within an epoch.
-    pub first_batch: usize,
+    /// The batches to load: those from the first one on when resuming within an epoch, or those of a rank.
+    pub share: BatchShare,
     /// Seed and epoch number of the random changes.
     pub seed: u64,
     pub epoch: u32,
@@ -39,7 +40,7 @@ pub struct EpochOrder {
 impl EpochOrder {
     /// Samples in the given order, one image of each, with the random changes of the first epoch.
     pub fn sequential(order: Vec<usize>, batch_size: usize) -> Self {
-        Self { order, batch_size, views: 1, first_batch: 0, seed: 0, epoch: 0, kept_views: None }
+        Self { order, batch_size, views: 1, share: BatchShare::all(0), seed: 0, epoch: 0, kept_views: None }
     }
 
     /// The number of batches of the whole pass, from batch 0.
@@ -47,9 +48,16 @@ impl EpochOrder {
         self.order.len().div_ceil(self.batch_size)
     }
 
-    /// The number of images of the whole pass.
-    fn images(&self) -> usize {
-        self.order.len() * self.views
+    /// The batches to load, in order.
+    pub fn selected(&self) -> impl Iterator<Item = usize> + use<> {
+        let share = self.share;
+        (share.start()..self.batches()).filter(move |batch| share.contains(*batch))
+    }
+
+    /// The number of images of a batch.
+    fn images_of(&self, batch: usize) -> usize {
+        let samples = self.order.len().saturating_sub(batch * self.batch_size).min(self.batch_size);
+        samples * self.views
     }
 
     /// Images per batch.
@@ -101,6 +109,10 @@ pub struct Loader {
 struct SharedLoader {
     images: Arc<Images>,
     epoch: EpochOrder,
+    /// The batches to load, in order. Below, a place is a position in this list.
+    selected: Vec<usize>,
+    /// The number of their images.
+    images_to_load: usize,
     /// For each entry of the order, how often its sample was in it before.
     occurrences: Vec<u32>,
     /// How many samples may be loaded beyond the returned batches: the memory bound.
@@ -113,9 +125,9 @@ struct SharedLoader {
 }
 
 struct LoaderState {
-    /// The position in the order of the next sample to take.
+    /// The next image to take, counted over the selected batches.
     next: usize,
-    /// The index of the next batch to return; `batches[0]` is its slot.
+    /// The place of the next batch to return; `batches[0]` is its slot.
     front: usize,
     /// The batches in progress.
     batches: VecDeque<BatchSlot>,
@@ -150,14 +162,18 @@ impl Loader {
         }
         let workers = workers.max(1);
         let ahead = 2 * epoch.batch_images().max(workers);
-        let next = (epoch.first_batch * epoch.batch_images()).min(epoch.images());
+        let selected: Vec<usize> = epoch.selected().collect();
+        // Only the last batch may be short.
+        let images_to_load = selected.iter().map(|batch| epoch.images_of(*batch)).sum();
         let batches = VecDeque::new();
-        let state = LoaderState { next, front: epoch.first_batch, batches, stopped: false, panicked: false };
-        let threads = workers.min(epoch.images() - next);
+        let state = LoaderState { next: 0, front: 0, batches, stopped: false, panicked: false };
+        let threads = workers.min(images_to_load);
         let shared = Arc::new(SharedLoader {
             images,
             occurrences: occurrences(&epoch.order),
             epoch,
+            selected,
+            images_to_load,
             ahead,
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -224,7 +240,7 @@ impl SharedLoader {
     /// Waits for the front batch; `None` after the last one or after a stop.
     fn hand_over(&self) -> Option<Result<Assembled>> {
         let mut state = self.state();
-        while !state.stopped && state.front < self.epoch.batches() {
+        while !state.stopped && state.front < self.selected.len() {
             if state.panicked {
                 return Some(Err(Error::bug("a thread that loads images panicked")));
             }
@@ -245,28 +261,29 @@ impl SharedLoader {
         // After a panic here, the loader must not wait forever.
         let _alarm = PanicAlarm(self);
         let mut scratch = WorkerScratch::default();
-        while let Some((position, buffer)) = self.take() {
+        while let Some((taken, buffer)) = self.take() {
             let EpochOrder { ref order, views, .. } = self.epoch;
             let batch_images = self.epoch.batch_images();
-            let (index, place) = (position / batch_images, position % batch_images);
+            let (slot, place) = (taken / batch_images, taken % batch_images);
+            let position = self.selected[slot] * batch_images + place;
             // SAFETY: each position is taken once, so no other thread has this slot of the buffer.
             let numbers = unsafe { buffer.slot_mut(place) };
             let draws = self.epoch.draws(self.occurrences[position / views], position % views);
             let loaded = self.images.load(order[position / views], draws, &mut scratch, numbers);
             drop(buffer);
-            if let Some(loading) = self.put(index, place, loaded) {
-                let batch = self.assemble(index, loading);
+            if let Some(loading) = self.put(slot, place, loaded) {
+                let batch = self.assemble(self.selected[slot], loading);
                 let mut state = self.state();
-                let place = index - state.front;
-                state.batches[place] = BatchSlot::Ready(batch);
+                let ahead = slot - state.front;
+                state.batches[ahead] = BatchSlot::Ready(batch);
                 self.ready.notify_all();
             }
         }
     }
 
-    /// The position of the next sample and the memory of its batch, when the memory bound allows it.
+    /// The next image and the memory of its batch, when the memory bound allows it.
     fn take(&self) -> Option<(usize, Arc<BatchBuffer>)> {
-        let (images, batch_images) = (self.epoch.images(), self.epoch.batch_images());
+        let (images, batch_images) = (self.images_to_load, self.epoch.batch_images());
         let mut state = self.state();
         loop {
             if state.stopped || state.next == images {
@@ -277,27 +294,27 @@ impl SharedLoader {
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let position = state.next;
+        let taken = state.next;
         state.next += 1;
-        let index = position / batch_images;
-        if index == state.front + state.batches.len() {
-            let missing = batch_images.min(images - position);
+        let slot = taken / batch_images;
+        if slot == state.front + state.batches.len() {
+            let missing = batch_images.min(images - taken);
             let samples = (0..missing).map(|_| None).collect();
             let side = self.images.transform.image_size();
             let buffer = Arc::new(BatchBuffer::new(missing, side * side * self.images.transform.channels()));
             state.batches.push_back(BatchSlot::Loading(Loading { missing, samples, buffer }));
         }
-        let BatchSlot::Loading(loading) = &state.batches[index - state.front] else {
+        let BatchSlot::Loading(loading) = &state.batches[slot - state.front] else {
             unreachable!("a batch is not ready while a sample is missing")
         };
-        Some((position, Arc::clone(&loading.buffer)))
+        Some((taken, Arc::clone(&loading.buffer)))
     }
 
     /// Records the result of a sample; returns the batch when it is complete.
-    fn put(&self, index: usize, place: usize, loaded: Result<Loaded>) -> Option<Loading> {
+    fn put(&self, slot: usize, place: usize, loaded: Result<Loaded>) -> Option<Loading> {
         let mut state = self.state();
-        let slot = index - state.front;
-        let BatchSlot::Loading(loading) = &mut state.batches[slot] else {
+        let ahead = slot - state.front;
+        let BatchSlot::Loading(loading) = &mut state.batches[ahead] else {
             unreachable!("a batch is not ready while a sample is missing")
         };
         loading.samples[place] = Some(loaded);

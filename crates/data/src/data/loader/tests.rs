@@ -10,6 +10,7 @@ use super::{CacheBudget, EpochOrder, ImageBatch, Images, Loader, shuffled};
 use crate::data::{Dataset, Split, Transform};
 use crate::digest::Digest;
 use crate::pipeline::{Augment, Broken, Data, ImageFolder, RandomResizedCrop};
+use crate::ranks::BatchShare;
 use crate::{Error, Result};
 
 fn folder() -> ImageFolder {
@@ -50,7 +51,7 @@ fn images(dataset: &Dataset, broken: Broken, memory: usize) -> Arc<Images> {
 
 fn epoch(dataset: &Dataset, first_batch: usize) -> EpochOrder {
     let order = shuffled(&dataset.split(Split::Train), 5, 2);
-    EpochOrder { first_batch, seed: 5, epoch: 2, ..EpochOrder::sequential(order, 4) }
+    EpochOrder { share: BatchShare::all(first_batch), seed: 5, epoch: 2, ..EpochOrder::sequential(order, 4) }
 }
 
 type Contents = Vec<(usize, Vec<usize>, Vec<f32>)>;
@@ -88,6 +89,22 @@ fn order_and_content_do_not_depend_on_workers_start_or_memory() {
         assert!(contents(load(1 << 20, 3, workers)) == whole[3..], "{workers} workers, from batch 3");
     }
     assert!(contents(load(0, 6, 2)).is_empty());
+}
+
+#[test]
+fn ranks_load_the_batches_of_one_process() {
+    let (_root, dataset) = data();
+    let load = |share, workers| {
+        let epoch = EpochOrder { share, ..epoch(&dataset, 0) };
+        contents(Loader::new(images(&dataset, Broken::Error, 0), epoch, workers).unwrap())
+    };
+    let whole = load(BatchShare::all(0), 1);
+    for (ranks, start, step, workers) in [(2, 0, 3, 1), (3, 1, 4, 3), (7, 0, 7, 2), (4, 3, 2, 40)] {
+        let share = |rank| BatchShare::of_training(rank, ranks, start, step);
+        let mut parts: Vec<_> = (0..ranks).flat_map(|rank| load(share(rank), workers)).collect();
+        parts.sort_by_key(|(index, _, _)| *index);
+        assert!(parts == whole[start..], "{ranks} ranks from batch {start}");
+    }
 }
 
 #[test]

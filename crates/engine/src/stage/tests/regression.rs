@@ -86,6 +86,15 @@ impl train::TrainTask for Regression {
         Ok(BatchLoss { mean, weight: count as f64, stats })
     }
 
+    fn pack(&self, _: &Meter, stats: Errors) -> Result<train::Readings> {
+        Ok(vec![stats.sum.wait()?, vec![stats.numbers as f64]])
+    }
+
+    fn unpack(&self, readings: train::Readings) -> Result<Errors> {
+        let numbers = readings[1][0] as u64;
+        Ok(Errors { sum: Deferred::ready(readings[0].clone()), numbers })
+    }
+
     fn update(&self, meter: &mut Meter, stats: Errors) -> Result<()> {
         meter.sum += stats.sum.wait()?[0];
         meter.numbers += stats.numbers;

@@ -1,9 +1,7 @@
 //! Convolutions with their normalization: as operations, or folded as in inference if nothing trains in or below
 //! them.
 
-use candle_core::Tensor;
-
-use super::{NormMode, Pass, get_or_make};
+use super::{BufferChange, NormMode, Pass, get_or_make};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::model::TensorId;
@@ -82,7 +80,7 @@ impl Pass<'_> {
         let tape = &mut self.tape;
         let (y, statistics) =
             ops::batch_norm_training(tape, x, &scale, &shift, norm.eps, activation, residual)?;
-        self.propose(norm, statistics)?;
+        self.propose(norm, statistics);
         Ok(y)
     }
 
@@ -174,18 +172,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Updates the running statistics with this batch, as PyTorch does, with the unbiased variance.
-    fn propose(&mut self, norm: &BatchNorm, statistics: BatchStatistics) -> Result<()> {
-        let moved = |running: TensorId, batch: Tensor| -> Result<(TensorId, Tensor)> {
-            let tensor = &self.state.tensors[running];
-            Ok((running, ops::update_running_statistic(tensor, &batch, norm.momentum)?))
-        };
-        let mean = moved(norm.spec.running_mean, statistics.mean)?;
-        let variance = moved(norm.spec.running_var, statistics.variance)?;
-        let count = &self.state.tensors[norm.spec.batch_count];
-        let count = (norm.spec.batch_count, (count + count.ones_like()?)?);
-        self.buffers.extend([mean, variance, count]);
-        Ok(())
+    /// Notes how this batch changes the running statistics: as in PyTorch, with the unbiased variance.
+    fn propose(&mut self, norm: &BatchNorm, statistics: BatchStatistics) {
+        let average = |batch| BufferChange::Average { batch, momentum: norm.momentum };
+        self.buffers.extend([
+            (norm.spec.running_mean, average(statistics.mean)),
+            (norm.spec.running_var, average(statistics.variance)),
+            (norm.spec.batch_count, BufferChange::Count),
+        ]);
     }
 }
 

@@ -19,12 +19,13 @@ use crate::pipeline::{Data, Head, LabelKind};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::merged_predictions::mean_probabilities;
+use crate::task::readings::{columns, floats, indices, optional, widened};
 use crate::task::{
     Analysis, Annotations, BoxThresholds, Decisions, EvaluatedImages, EvaluatedPredictions, Evaluator,
     InputObjects, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
     monitors_ranking, probabilities,
 };
-use crate::train::{self, BatchLoss, Scores};
+use crate::train::{self, BatchLoss, Readings, Scores};
 
 pub struct Classification {
     classes: Vec<String>,
@@ -82,6 +83,28 @@ impl train::TrainTask for Classification {
             Some(weights) => meter.update_weighted(&scores, &stats.labels, &losses, weights),
             None => meter.update(&scores, &stats.labels, &losses),
         }
+    }
+
+    fn pack(&self, _: &ClassificationMetrics, stats: ClassificationStats) -> Result<Readings> {
+        let probabilities = stats.probabilities.map(|probabilities| probabilities.wait()).transpose()?;
+        Ok(vec![
+            widened(stats.scores.wait()?),
+            widened(stats.labels),
+            stats.losses.wait()?,
+            stats.weights.unwrap_or_default(),
+            widened(probabilities.unwrap_or_default()),
+        ])
+    }
+
+    fn unpack(&self, readings: Readings) -> Result<ClassificationStats> {
+        let [scores, labels, losses, weights, probabilities] = columns(readings)?;
+        Ok(ClassificationStats {
+            scores: Deferred::ready(floats(scores)),
+            labels: indices(labels),
+            losses: Deferred::ready(losses),
+            weights: optional(weights),
+            probabilities: optional(probabilities).map(|column| Deferred::ready(floats(column))),
+        })
     }
 
     /// The meter measures the label loss alone, without distillation, so that training and validation losses are

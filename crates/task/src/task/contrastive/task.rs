@@ -15,10 +15,11 @@ use crate::model::Outputs;
 use crate::ops::code_paths::NT_XENT;
 use crate::ops::{self, PairStatistics};
 use crate::pipeline::{Data, Head, Loss};
+use crate::task::readings::columns;
 use crate::task::{
     Annotations, MeasuredImages, OutputDescription, Predictions, Task, TaskFile, TaskProblem, TaskSpec,
 };
-use crate::train::{self, BatchLoss, Scores};
+use crate::train::{self, BatchLoss, Readings, Scores};
 
 /// The field of a recipe's model that is `true` for this task.
 pub(super) const RECIPE_FIELD: &str = "contrastive";
@@ -50,6 +51,18 @@ impl train::TrainTask for Contrastive {
     fn update(&self, meter: &mut ContrastiveMeter, stats: PairStatistics) -> Result<()> {
         meter.add(&stats);
         Ok(())
+    }
+
+    fn pack(&self, _: &ContrastiveMeter, stats: PairStatistics) -> Result<Readings> {
+        let PairStatistics { rows, loss, matched, squared_distance, closeness } = stats;
+        Ok(vec![vec![rows, loss, matched, squared_distance, closeness]])
+    }
+
+    fn unpack(&self, readings: Readings) -> Result<PairStatistics> {
+        let [statistics] = columns(readings)?;
+        let [rows, loss, matched, squared_distance, closeness] =
+            statistics[..].try_into().map_err(|_| Error::bug("other statistics of pairs"))?;
+        Ok(PairStatistics { rows, loss, matched, squared_distance, closeness })
     }
 
     fn progress(&self, meter: &ContrastiveMeter) -> Scores {

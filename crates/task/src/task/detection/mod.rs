@@ -6,6 +6,7 @@ mod epochs;
 mod errors;
 mod examples;
 mod found;
+mod found_in_image;
 mod losses;
 mod merge;
 mod pictures;

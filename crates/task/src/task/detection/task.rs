@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::found_in_image::FoundInImage;
 use super::losses::DetectionMeter;
 use super::predictions::FoundObjects;
 use super::targets::ImageObjects;
@@ -22,12 +23,13 @@ use crate::pipeline::{Data, DetectionLoss, Head, LabelKind, Loss, Reduction};
 use crate::report::code_paths::{BOX_PICTURES, ERROR_PICTURES};
 use crate::task::confidence_intervals::ConfidenceIntervals;
 use crate::task::merged_predictions::MergedPredictions;
+use crate::task::readings::optional;
 use crate::task::{
     Analysis, Annotations, BoxThresholds, EvaluatedImages, EvaluatedPredictions, Evaluator, Examples,
     InputObjects, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
     TaskSpec,
 };
-use crate::train::{self, BatchLoss, Scores};
+use crate::train::{self, BatchLoss, Readings, Scores};
 
 /// The field of a recipe's model that is `true` for this task.
 pub(super) const RECIPE_FIELD: &str = "detection";
@@ -45,8 +47,29 @@ pub struct DetectionStats {
     terms: Deferred<f64>,
     /// Of the distillation, if there is a teacher.
     distilled: Option<Deferred<f64>>,
-    outputs: Outputs,
-    objects: Vec<ImageObjects>,
+    images: usize,
+    boxes: Boxes,
+}
+
+/// What was found, which only a validation asks for.
+enum Boxes {
+    InOutputs(Outputs, Vec<ImageObjects>),
+    Found(Vec<FoundInImage>),
+}
+
+impl Boxes {
+    /// Image by image.
+    fn found(self) -> Result<Vec<FoundInImage>> {
+        match self {
+            Self::Found(images) => Ok(images),
+            Self::InOutputs(outputs, objects) => {
+                let frames: Vec<_> = objects.iter().map(|image| image.frame.as_ref()).collect();
+                let found = found::detections(&outputs, &frames, &NmsSettings::EVALUATION)?;
+                let image = |(image, found): (ImageObjects, _)| FoundInImage { found, truth: image.truth };
+                Ok(objects.into_iter().zip(found).map(image).collect())
+            }
+        }
+    }
 }
 
 impl train::TrainTask for Detection {
@@ -81,20 +104,43 @@ impl train::TrainTask for Detection {
         let boxes: Vec<Vec<ops::TargetBox>> = objects.iter().map(|image| image.targets(size)).collect();
         let ops::DetectionLoss { total, terms } = ops::detection_loss(tape, &levels, &boxes, &self.gains)?;
         let outputs = outputs.map(|tensor| Ok(tensor.clone()))?;
-        let stats = DetectionStats { terms, distilled: None, outputs, objects: objects.clone() };
+        let boxes = Boxes::InOutputs(outputs, objects.clone());
+        let stats = DetectionStats { terms, distilled: None, images: objects.len(), boxes };
         Ok(BatchLoss { mean: total, weight: objects.len() as f64, stats })
     }
 
     fn update(&self, meter: &mut DetectionMeter, stats: DetectionStats) -> Result<()> {
-        let DetectionStats { terms, distilled, outputs, objects } = stats;
-        meter.add(&terms.wait()?, objects.len() as f64);
+        let DetectionStats { terms, distilled, images, boxes } = stats;
+        meter.add(&terms.wait()?, images as f64);
         if let Some(terms) = distilled {
-            meter.add_distillation(&terms.wait()?, objects.len() as f64);
+            meter.add_distillation(&terms.wait()?, images as f64);
         }
         let Some(metrics) = &mut meter.metrics else { return Ok(()) };
-        let frames: Vec<_> = objects.iter().map(|image| image.frame.as_ref()).collect();
-        let images = found::detections(&outputs, &frames, &NmsSettings::EVALUATION)?;
-        objects.iter().zip(images).try_for_each(|(image, found)| metrics.update(&found, &image.truth))
+        boxes.found()?.iter().try_for_each(|image| metrics.update(&image.found, &image.truth))
+    }
+
+    fn pack(&self, meter: &DetectionMeter, stats: DetectionStats) -> Result<Readings> {
+        let DetectionStats { terms, distilled, images, boxes } = stats;
+        let distilled = distilled.map(|terms| terms.wait()).transpose()?.unwrap_or_default();
+        let mut readings = vec![vec![images as f64], terms.wait()?, distilled];
+        if meter.metrics.is_some() {
+            readings.extend(boxes.found()?.iter().map(FoundInImage::to_column));
+        }
+        Ok(readings)
+    }
+
+    fn unpack(&self, readings: Readings) -> Result<DetectionStats> {
+        let mut columns = readings.into_iter();
+        let mut next = || columns.next().ok_or_else(|| Error::bug("readings of another task"));
+        let (images, terms, distilled) = (next()?, next()?, next()?);
+        let images = images.first().map_or(0, |images| *images as usize);
+        let found = columns.map(|column| FoundInImage::of_column(&column)).collect::<Result<_>>()?;
+        Ok(DetectionStats {
+            terms: Deferred::ready(terms),
+            distilled: optional(distilled).map(Deferred::ready),
+            images,
+            boxes: Boxes::Found(found),
+        })
     }
 
     /// The meter has its terms apart from the loss of the labels, which training and validation share.

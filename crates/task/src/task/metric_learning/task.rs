@@ -17,11 +17,12 @@ use crate::model::{EMBEDDINGS, Outputs};
 use crate::ops::code_paths::{SUPCON, TRIPLET};
 use crate::ops::{self, AnchorStatistics, Deferred, MetricLoss, TripletMargin};
 use crate::pipeline::{Data, Head, Loss};
+use crate::task::readings::{columns, floats, indices, widened};
 use crate::task::{
     Annotations, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
     TaskSpec,
 };
-use crate::train::{self, BatchLoss, Scores};
+use crate::train::{self, BatchLoss, Readings, Scores};
 
 /// The field of a recipe's model that is `true` for this task.
 pub(super) const RECIPE_FIELD: &str = "metric_learning";
@@ -110,6 +111,25 @@ impl train::TrainTask for MetricLearning {
             }
         }
         Ok(())
+    }
+
+    fn pack(&self, meter: &MetricMeter, stats: MetricStats) -> Result<Readings> {
+        let MetricStats { statistics: AnchorStatistics { anchors, loss, matched }, embeddings, classes } =
+            stats;
+        // Training counts only the statistics.
+        let embeddings = if meter.validation.is_some() { embeddings.wait()? } else { Vec::new() };
+        Ok(vec![vec![anchors, loss, matched], widened(embeddings), widened(classes)])
+    }
+
+    fn unpack(&self, readings: Readings) -> Result<MetricStats> {
+        let [statistics, embeddings, classes] = columns(readings)?;
+        let [anchors, loss, matched] =
+            statistics[..].try_into().map_err(|_| Error::bug("other statistics of anchors"))?;
+        Ok(MetricStats {
+            statistics: AnchorStatistics { anchors, loss, matched },
+            embeddings: Deferred::ready(floats(embeddings)),
+            classes: indices(classes),
+        })
     }
 
     fn progress(&self, meter: &MetricMeter) -> Scores {

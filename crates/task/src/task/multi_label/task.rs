@@ -17,12 +17,13 @@ use crate::pipeline::{ClassWeights, Data, Head, LabelKind, LossWeights};
 use crate::report;
 use crate::task::interface::rows;
 use crate::task::merged_predictions::{MergedPredictions, mean_probabilities};
+use crate::task::readings::{columns, flags, floats, widened};
 use crate::task::{
     Analysis, Annotations, BoxThresholds, Decisions, EvaluatedImages, EvaluatedPredictions, Evaluator,
     InputObjects, MeasuredImages, OutputDescription, OutputForm, Predictions, Task, TaskFile, TaskProblem,
     TaskSpec, class_weights, monitors_ranking, probabilities,
 };
-use crate::train::{self, BatchLoss, Scores};
+use crate::train::{self, BatchLoss, Readings, Scores};
 
 /// The field of a recipe's model that is `true` for this task.
 pub(super) const RECIPE_FIELD: &str = "multi_label";
@@ -91,6 +92,18 @@ impl train::TrainTask for MultiLabel {
 
     fn update(&self, meter: &mut MultiLabelMetrics, stats: MultiLabelStats) -> Result<()> {
         meter.update(&stats.probabilities.wait()?, &stats.truths, &stats.losses.wait()?)
+    }
+
+    fn pack(&self, _: &MultiLabelMetrics, stats: MultiLabelStats) -> Result<Readings> {
+        let MultiLabelStats { probabilities, truths, losses } = stats;
+        let truths = truths.into_iter().map(u8::from);
+        Ok(vec![widened(probabilities.wait()?), widened(truths), losses.wait()?])
+    }
+
+    fn unpack(&self, readings: Readings) -> Result<MultiLabelStats> {
+        let [probabilities, truths, losses] = columns(readings)?;
+        let (probabilities, losses) = (Deferred::ready(floats(probabilities)), Deferred::ready(losses));
+        Ok(MultiLabelStats { probabilities, truths: flags(truths), losses })
     }
 
     fn progress(&self, meter: &MultiLabelMetrics) -> Scores {

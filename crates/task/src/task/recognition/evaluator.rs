@@ -36,6 +36,10 @@ impl Evaluator for EmbeddingEvaluator {
         Outputs::new(&[EMBEDDINGS], model.embed(pass, from, input)?.into())
     }
 
+    fn output_names(&self, _: &Model) -> &'static [&'static str] {
+        &[EMBEDDINGS]
+    }
+
     fn update(
         &mut self,
         _: &mut Tape,

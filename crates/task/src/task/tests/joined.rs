@@ -12,6 +12,7 @@ use crate::task::multi_label::MultiLabel;
 use crate::task::{Task, TaskKind, TaskSpec, TaskTraining};
 use crate::train::{Optimizer, TrainCheckpoint, TrainContext, TrainProgress, fit};
 use crate::weights;
+use defrost_ranks::ranks::{Team, thread_ranks};
 
 /// The annotations of the noise images.
 #[derive(Clone, Copy, PartialEq)]
@@ -65,8 +66,14 @@ struct Ended {
 }
 
 impl Scene {
-    fn fit(
+    fn fit(&self, batches: [usize; 2], from: Option<TrainCheckpoint>, notes: &mut Notes) -> Result<Ended> {
+        self.fit_with(Team::alone(), batches, from, notes)
+    }
+
+    /// As one of several ranks.
+    fn fit_with(
         &self,
+        team: &Team,
         [batch_size, accumulate]: [usize; 2],
         from: Option<TrainCheckpoint>,
         notes: &mut Notes,
@@ -86,14 +93,15 @@ impl Scene {
             training: Some(TaskTraining { settings: &settings, dataset: None }),
         };
         match self.shows {
-            Shows::Classes => self.with(&Classification::new(&spec), classes, &spec, from, notes),
-            Shows::Mixtures => self.with(&Classification::new(&spec), mixtures, &spec, from, notes),
-            Shows::Labels => self.with(&MultiLabel::new(&spec), labels, &spec, from, notes),
+            Shows::Classes => self.with(team, &Classification::new(&spec), classes, &spec, from, notes),
+            Shows::Mixtures => self.with(team, &Classification::new(&spec), mixtures, &spec, from, notes),
+            Shows::Labels => self.with(team, &MultiLabel::new(&spec), labels, &spec, from, notes),
         }
     }
 
     fn with<T: Task>(
         &self,
+        team: &Team,
         task: &T,
         targets: fn(&[usize]) -> T::Targets,
         spec: &TaskSpec,
@@ -108,7 +116,7 @@ impl Scene {
         let layer = model.head_layer();
         let feed = Noise { layer, batch_size: settings.batch_size, targets, taught: self.taught };
         let train_context =
-            TrainContext { model: &model, table: &table, task, batch_source: &feed, seed: 3, settings };
+            TrainContext { model: &model, table: &table, task, batch_source: &feed, seed: 3, settings, team };
         let optimizer = Optimizer::for_table(&settings.optimizer, &table, train_context.steps_per_epoch())?;
         let state = weights::initialize_all(&model.description, 7)?;
         let mut progress = TrainProgress::start(&train_context, state, optimizer);
@@ -149,6 +157,27 @@ const SCENES: [(&str, &str, Shows, bool); 13] = [
 
 fn scenes() -> impl Iterator<Item = Scene> {
     SCENES.into_iter().map(|(head, loss, shows, taught)| Scene { head, loss, shows, taught })
+}
+
+/// With a teacher and class weights, each batch has two gradients.
+#[test]
+fn ranks_train_to_the_bits_of_one_process_under_every_loss() {
+    for scene in scenes() {
+        let alone = scene.fit([1, 6], None, &mut Notes::default()).unwrap();
+        for ranks in [2, 3] {
+            let ended = thread_ranks(ranks, |rank| {
+                scene.fit_with(&Team::new(&rank), [1, 6], None, &mut Notes::default()).unwrap()
+            });
+            for Ended { digests, losses, .. } in ended {
+                assert_eq!(
+                    (digests, losses),
+                    (alone.digests.clone(), alone.losses.clone()),
+                    "{}",
+                    scene.loss
+                );
+            }
+        }
+    }
 }
 
 fn apart(some: &[f64], other: &[f64]) -> f64 {

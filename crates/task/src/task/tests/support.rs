@@ -11,6 +11,7 @@ use crate::random::name_hash;
 use crate::train::{
     BatchSource, Batches, EpochRow, LossTerm, StepReport, TrainBatch, TrainCallbacks, TrainCheckpoint,
 };
+use defrost_ranks::ranks::BatchShare;
 
 pub const CLASSES: usize = 3;
 /// The features of EfficientNet-Lite0 at the input of its head.
@@ -59,14 +60,15 @@ impl<Targets> BatchSource<Targets> for Noise<Targets> {
         6usize.div_ceil(self.batch_size)
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Targets>> {
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Batches<'_, Targets>> {
         let order: Vec<usize> = (0..6).map(|place| (place * 5 + epoch as usize) % 6).collect();
         let batches: Vec<_> =
             order.chunks(self.batch_size).enumerate().map(|(i, part)| self.batch(i, part)).collect();
-        Ok(Box::new(batches.into_iter().skip(start)))
+        let own = batches.into_iter().enumerate().filter(move |(index, _)| share.contains(*index));
+        Ok(Box::new(own.map(|(_, batch)| batch)))
     }
 
-    fn validation(&self, _: u32) -> Option<Result<Batches<'_, Targets>>> {
+    fn validation(&self, _: u32, _: BatchShare) -> Option<Result<Batches<'_, Targets>>> {
         None
     }
 

@@ -5,6 +5,7 @@ use candle_core::DType;
 use super::*;
 use crate::freeze::changed_tensors;
 use crate::model::branching::OFFSETS;
+use crate::ranks::BatchShare;
 use crate::weights::{Dialect, WeightsFile};
 
 /// The cut ahead of `join`, which reads `body.1` and `stem`.
@@ -29,6 +30,14 @@ impl TrainTask for Both {
     fn update(&self, meter: &mut f64, loss: f64) -> Result<()> {
         *meter += loss;
         Ok(())
+    }
+
+    fn pack(&self, _: &f64, loss: f64) -> Result<Readings> {
+        Ok(vec![vec![loss]])
+    }
+
+    fn unpack(&self, readings: Readings) -> Result<f64> {
+        Ok(readings[0][0])
     }
 
     fn loss(&self, tape: &mut Tape, outputs: &Outputs, labels: &Vec<u32>) -> Result<BatchLoss<f64>> {
@@ -71,12 +80,12 @@ impl BatchSource<Vec<u32>> for Cut<'_> {
         self.images.batches_per_epoch()
     }
 
-    fn train(&self, epoch: u32, start: usize) -> Result<Batches<'_, Vec<u32>>> {
-        Ok(Box::new(self.images.train(epoch, start)?.map(|batch| self.through(batch))))
+    fn train(&self, epoch: u32, share: BatchShare) -> Result<Batches<'_, Vec<u32>>> {
+        Ok(Box::new(self.images.train(epoch, share)?.map(|batch| self.through(batch))))
     }
 
-    fn validation(&self, epoch: u32) -> Option<Result<Batches<'_, Vec<u32>>>> {
-        let batches = self.images.validation(epoch)?;
+    fn validation(&self, epoch: u32, share: BatchShare) -> Option<Result<Batches<'_, Vec<u32>>>> {
+        let batches = self.images.validation(epoch, share)?;
         Some(
             batches.map(|batches| -> Batches<'_, Vec<u32>> {
                 Box::new(batches.map(|batch| self.through(batch)))
@@ -109,8 +118,15 @@ impl Branches {
     fn fit(&self, layer: usize, from: Option<&TrainCheckpoint>, callbacks: &mut Notes) -> Result<StateDict> {
         let batch_source = Cut { images: Noise::images(), model: &self.model, source: &self.source, layer };
         let (model, table, settings) = (&self.model, &self.table, &self.settings);
-        let context =
-            TrainContext { model, table, task: &Both, batch_source: &batch_source, seed: 3, settings };
+        let context = TrainContext {
+            model,
+            table,
+            task: &Both,
+            batch_source: &batch_source,
+            seed: 3,
+            settings,
+            team: Team::alone(),
+        };
         let optimizer = Optimizer::for_table(&settings.optimizer, table, context.steps_per_epoch())?;
         let mut progress = TrainProgress::start(&context, self.source.clone(), optimizer);
         if let Some(TrainCheckpoint { tensors, position }) = from {
