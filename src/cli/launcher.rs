@@ -8,7 +8,10 @@ use defrost::{Error, Result};
 /// The environment, by name.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The launcher of this process; `None` if it was started alone.
+/// The value of `DEFROST_MPI` with which processes of a launcher are runs of their own.
+const OFF: &str = "off";
+
+/// The launcher of this process; `None` if it was started alone, or is to work alone.
 pub fn launcher() -> Result<Option<Launcher>> {
     let environment = |name: &str| std::env::var(name).ok();
     let launcher = of(&environment)?;
@@ -23,6 +26,9 @@ pub fn rank() -> usize {
 }
 
 fn of(environment: Environment) -> Result<Option<Launcher>> {
+    if environment("DEFROST_MPI").as_deref() == Some(OFF) {
+        return Ok(None);
+    }
     let number = |name: &str| environment(name)?.parse::<usize>().ok();
     let launcher = |kind, name: &str, processes, rank| {
         let name = name.to_owned();
@@ -47,7 +53,7 @@ fn of(environment: Environment) -> Result<Option<Launcher>> {
     Err(Error::usage(format!(
         "`srun` started {processes} processes without a way to work together: each would train alone"
     ))
-    .hint("`srun --mpi=pmix` connects processes of Open MPI, `srun --mpi=pmi2` those of MPICH; `srun --mpi=list` shows what the cluster has; one process is `srun -n 1`"))
+    .hint("`srun --mpi=pmix` connects processes of Open MPI, `srun --mpi=pmi2` those of MPICH; `srun --mpi=list` shows what the cluster has; `DEFROST_MPI=off` makes each a run of its own"))
 }
 
 #[cfg(test)]
@@ -78,6 +84,7 @@ mod tests {
         assert_eq!(found(&mpich).unwrap(), Some((LauncherKind::Mpich, 3, 1)));
         assert_eq!(found(&with(&mpich)).unwrap(), Some((LauncherKind::Mpich, 3, 1)));
         assert_eq!(found(&with(&[("PMIX_RANK", "2")])).unwrap(), Some((LauncherKind::Either, 4, 2)));
+        assert_eq!(found(&with(&[("DEFROST_MPI", "off")])).unwrap(), None, "runs of their own");
         let error = found(&slurm).unwrap_err();
         assert!(error.message.contains("4 processes") && error.hint.unwrap().contains("--mpi=pmix"));
     }

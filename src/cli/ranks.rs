@@ -89,7 +89,9 @@ fn require_same(team: &Team, sessions: &[Session]) -> Result<()> {
         "device" => {
             "use machines of one kind, or set `run.device` so that all compute alike; numbers differ between kinds of processors"
         }
-        "recipe" => "all ranks must read the same file, images and weights, with the same program",
+        "recipe" => {
+            "all ranks must read the same file, images and weights, with the same program; `DEFROST_MPI=off` makes each a run of its own"
+        }
         _ => "install the same program on all machines",
     };
     Err(Error::failed(format!("rank {rank} has another {name} than rank 0: `{other}` and `{first}`"))
