@@ -9,7 +9,7 @@ use defrost::pipeline::{self, DiagnosticReport, LoadOptions, RemoteWeights, Reso
 use defrost::plan::{self, DiskAccess, SharedInputs, StageDraft};
 use defrost::report::SampleReport;
 use defrost::run::{self, RunDirectory};
-use defrost::{Error, Result};
+use defrost::{Error, Result, regular_file};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -227,7 +227,8 @@ fn folder(text: OsString) -> Result<PathBuf, &'static str> {
 
 /// The name of a pipeline file that has a search.
 pub fn searched_name(file: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok().filter(|_| file.is_file())?;
+    const LARGEST: u64 = 4 << 20;
+    let text = String::from_utf8(regular_file::read(file, LARGEST).ok()?).ok()?;
     let table: toml::Table = text.parse().ok()?;
     // Only files that may have a search are loaded: `extends` may add one.
     if !table.contains_key("search") && !table.contains_key("extends") {
