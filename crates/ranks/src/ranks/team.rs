@@ -17,6 +17,10 @@ pub struct Team<'a> {
     failed: AtomicBool,
 }
 
+/// The last byte of a message, and of an error in its place.
+const MESSAGE: u8 = 1;
+const FAILURE: u8 = 0;
+
 /// The error of a rank, for the others.
 #[derive(Serialize, Deserialize)]
 struct Failure {
@@ -69,32 +73,34 @@ impl<'a> Team<'a> {
         if self.is_alone() {
             return Ok(vec![own?]);
         }
-        let mut message = Writer::default();
-        match &own {
-            Ok(bytes) => message.flag(true).bytes(bytes),
-            Err(error) => message.flag(false).bytes(&Failure::of(error).to_bytes()),
+        // Gradients are large: what tells a message from a failure comes last, so that nothing is copied.
+        let (mut message, mark, own) = match own {
+            Ok(bytes) => (bytes, MESSAGE, None),
+            Err(error) => (Failure::of(&error).to_bytes(), FAILURE, Some(error)),
         };
-        let all = match self.transport.gather(message.finish()) {
+        message.reserve_exact(1);
+        message.push(mark);
+        let all = match self.transport.gather(message) {
             Ok(all) => all,
             Err(gone) => {
                 self.failed.store(true, Ordering::Relaxed);
                 // What went wrong here came first.
-                return Err(own.err().unwrap_or(gone));
+                return Err(own.unwrap_or(gone));
             }
         };
         let mut messages = Vec::with_capacity(all.len());
         let mut failure = None;
-        for (rank, bytes) in all.iter().enumerate() {
-            let mut reader = Reader::new(bytes);
-            match reader.flag()? {
-                true => messages.push(reader.bytes()?.to_vec()),
-                false => failure = failure.or(Some((rank, reader.bytes()?.to_vec()))),
+        for (rank, mut bytes) in all.into_iter().enumerate() {
+            match bytes.pop() {
+                Some(MESSAGE) => messages.push(bytes),
+                Some(FAILURE) => failure = failure.or(Some((rank, bytes))),
+                _ => return Err(Error::bug("a message of another rank has no end")),
             }
         }
         let Some((rank, bytes)) = failure else { return Ok(messages) };
         self.failed.store(true, Ordering::Relaxed);
         match own {
-            Err(error) if rank == self.rank() => Err(error),
+            Some(error) if rank == self.rank() => Err(error),
             _ => Err(Failure::read(&bytes)?.error(rank)),
         }
     }

@@ -56,8 +56,8 @@ pub fn fit<T: TrainTask>(
         }
         drop(own);
         rounds.collect(progress)?;
-        let norm = optimizer_step(context, progress)?;
         rounds.reset();
+        let norm = optimizer_step(context, progress)?;
         require_norm(norm, progress)?;
         if progress.step == 0 {
             return Err(unreadable("training"));

@@ -60,8 +60,7 @@ impl<'a> SharedRounds<'a> {
         let messages = self.team.gather(message)?;
         let messages =
             messages.iter().map(|bytes| Message::read(bytes, &progress.state)).collect::<Result<Vec<_>>>()?;
-        self.add(&progress.state, &messages, &own_gradients)?;
-        drop(own_gradients);
+        self.add(&progress.state, &messages, own_gradients)?;
         let agreed = Agreed {
             stop: messages.iter().any(|message| message.wishes.stop),
             checkpoint_due: messages.iter().any(|message| message.wishes.checkpoint_due),
@@ -80,8 +79,8 @@ impl<'a> SharedRounds<'a> {
         let mut norm = None;
         if whole {
             self.collect(progress)?;
-            norm = optimizer_step(context, progress)?;
             self.reset();
+            norm = optimizer_step(context, progress)?;
         }
         Ok(Some(Round { batches, norm, agreed: Some(agreed) }))
     }
@@ -91,17 +90,19 @@ impl<'a> SharedRounds<'a> {
         &mut self,
         state: &StateDict,
         messages: &[Message],
-        own: &[(ParameterGradients, f64)],
+        own: Vec<(ParameterGradients, f64)>,
     ) -> Result<()> {
         if messages.iter().all(|message| message.batch.is_none()) {
             return Ok(());
         }
-        let parts = || {
-            let mut parts = vec![Vec::new(); self.team.count()];
+        // The gradients are not kept besides their slices.
+        let team = self.team;
+        let parts = move || {
+            let mut parts = vec![Vec::new(); team.count()];
             own.iter().try_for_each(|(gradients, _)| OwnedSlices::append_parts(gradients, &mut parts))?;
             Ok(parts)
         };
-        let received = self.team.exchange(parts())?;
+        let received = team.exchange(parts())?;
         for (message, bytes) in messages.iter().zip(&received) {
             let Some(batch) = &message.batch else { continue };
             let mut slices = Slices(bytes);

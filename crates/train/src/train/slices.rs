@@ -54,6 +54,14 @@ impl OwnedSlices {
     /// The slices of a batch's gradients for each rank, to be sent to it.
     pub fn append_parts(gradients: &ParameterGradients, parts: &mut [Vec<u8>]) -> Result<()> {
         let ranks = parts.len();
+        let sizes = gradients.iter().filter_map(|(_, gradient)| gradient.as_ref());
+        let sizes: Vec<_> =
+            sizes.map(|gradient| (gradient.elem_count(), gradient.dtype().size_in_bytes())).collect();
+        for (rank, part) in parts.iter_mut().enumerate() {
+            // Without room for all, growing would take twice the memory.
+            let bytes = |(elements, each): &(usize, usize)| owned(*elements, rank, ranks).len() * each;
+            part.reserve_exact(sizes.iter().map(bytes).sum());
+        }
         for gradient in gradients.iter().filter_map(|(_, gradient)| gradient.as_ref()) {
             let flat = gradient.to_device(&Device::Cpu)?.flatten_all()?;
             let (parts, elements) = (&mut *parts, flat.elem_count());

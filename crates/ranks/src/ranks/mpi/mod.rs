@@ -115,7 +115,7 @@ fn serve(connection: &Connection, requests: &Receiver<Request>, replies: &Sender
     for request in requests {
         let (reply, last) = match request {
             Request::Gather(own) => (connection.gather(&own), false),
-            Request::Exchange { parts, lengths } => (connection.exchange(&parts, &lengths), false),
+            Request::Exchange { parts, lengths } => (connection.exchange(parts, &lengths), false),
             Request::Finish => (connection.finish().map(|()| Vec::new()), true),
         };
         let over = last || reply.is_err();
