@@ -141,7 +141,9 @@ impl EvaluateStage {
     }
 
     pub fn execute(&self, dataset: &Arc<Dataset>, context: &StageContext) -> Result<()> {
-        self.measure(dataset, self.evaluator(dataset)?, context)
+        // An error of one rank must not leave the others waiting for its batches.
+        let evaluator = context.team.settle(self.evaluator(dataset))?;
+        self.measure(dataset, evaluator, context)
     }
 
     /// Runs all images through all models, and writes the result.
