@@ -25,6 +25,13 @@ pub fn rank() -> usize {
     names.iter().find_map(|name| std::env::var(name).ok()?.parse().ok()).unwrap_or(0)
 }
 
+/// Whether this process speaks for those of its machine, where the launcher says so.
+pub fn is_first_of_machine() -> bool {
+    let names = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
+    let rank = names.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
+    rank.is_none_or(|rank| rank == 0)
+}
+
 fn of(environment: Environment) -> Result<Option<Launcher>> {
     if environment("DEFROST_MPI").as_deref() == Some(OFF) {
         return Ok(None);
@@ -41,7 +48,8 @@ fn of(environment: Environment) -> Result<Option<Launcher>> {
         return Ok(launcher(LauncherKind::OpenMpi, "Open MPI's `mpirun`", processes, rank));
     }
     let of_step = number("SLURM_STEP_NUM_TASKS").filter(|_| number("SLURM_STEP_ID").is_some());
-    let by_srun = of_step.is_some() && environment("HYDI_CONTROL_FD").is_none();
+    // `mpiexec` may itself use `srun`.
+    let by_srun = of_step.is_some() && environment("MPI_LOCALRANKID").is_none();
     if let Some(processes) = number("PMI_SIZE") {
         let name = if by_srun { "`srun --mpi=pmi2`" } else { "MPICH's `mpiexec`" };
         return Ok(launcher(LauncherKind::Mpich, name, processes, number("PMI_RANK").unwrap_or(0)));

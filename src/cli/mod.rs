@@ -124,13 +124,20 @@ pub fn main() -> ExitCode {
         Err(error) => return usage_errors::report_usage_error(error),
     };
     let console = Console::new(cli.json);
+    if !matches!(cli.command, Command::Run(_)) {
+        ranks::warn_if_several(&console);
+    }
     let command = || dispatch(cli.command, &console).and_then(|code| console.finish().map(|()| code));
     let outcome = panics::guarded(command);
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            console.fail(&error);
-            ExitCode::from(match error.kind {
+            let kind = error.kind;
+            match ranks::is_hushed() {
+                true => ranks::report_own(error),
+                false => console.fail(&error),
+            }
+            ExitCode::from(match kind {
                 ErrorKind::Usage => 2,
                 ErrorKind::Failed | ErrorKind::OutOfMemory | ErrorKind::Bug => 1,
                 ErrorKind::Interrupted => 130,

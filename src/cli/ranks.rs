@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use defrost::error::ErrorKind;
-use defrost::ranks::{Mpi, Team, Transport};
+use defrost::ranks::{Launcher, Mpi, Team, Transport};
 use defrost::run::{FollowOptions, Interrupt, Order, StageOrder};
 use defrost::{Error, Result};
 
 use super::session::Session;
-use super::{console, launcher};
+use super::{Console, console, launcher};
 
 pub use console::is_hushed;
 
@@ -17,13 +17,15 @@ pub use console::is_hushed;
 /// rank 0 prints nothing but what it alone knows.
 ///
 /// # Errors
-/// They cannot work together. If every process knows that, only the first says so: see [`is_hushed`].
+/// They cannot work together. Of the processes that know that, one of all or of each machine says so: see
+/// [`is_hushed`].
 pub fn join() -> Result<Option<Mpi>> {
     let launcher = launcher::launcher().inspect_err(|_| hush())?;
     let Some(launcher) = launcher else { return Ok(None) };
     let joined = Mpi::join(&launcher);
     // Perhaps only this machine lacks the library.
-    if !matches!(&joined, Err(error) if error.kind == ErrorKind::Failed) {
+    let is_of_machine = matches!(&joined, Err(error) if error.kind == ErrorKind::Failed);
+    if !(is_of_machine && launcher::is_first_of_machine()) {
         hush();
     }
     match joined {
@@ -31,6 +33,20 @@ pub fn join() -> Result<Option<Mpi>> {
         Err(error) if launcher.rank == 0 => Err(error),
         Err(error) => Err(error.within(format_args!("rank {}", launcher.rank))),
     }
+}
+
+/// Warns that each process of a launcher does all of a command which does not work in several.
+pub fn warn_if_several(console: &Console) {
+    if let Ok(Some(Launcher { name, processes, rank: 0, .. })) = launcher::launcher() {
+        console.warn(format!(
+            "{name} started {processes} processes, and each does all of this command: only `defrost run` divides its work; `DEFROST_MPI=off` says that this is meant"
+        ));
+    }
+}
+
+/// Reports an error that this process alone knows, such as a panic.
+pub fn report_own(error: Error) {
+    console::report_hushed(&error.within(format_args!("rank {}", launcher::rank())));
 }
 
 fn hush() {
@@ -67,7 +83,6 @@ pub fn open(team: &Team, open: impl Fn() -> Result<Vec<Session>>) -> Result<Vec<
 fn identity(sessions: &[Session]) -> Vec<(&'static str, String)> {
     let all = |of: &dyn Fn(&Session) -> String| sessions.iter().map(of).collect::<Vec<_>>().join(" ");
     vec![
-        ("version of defrost", env!("CARGO_PKG_VERSION").to_owned()),
         ("device", all(&|session| session.choice.variant.clone())),
         ("recipe", all(&|session| session.plan.recipe.to_string())),
     ]
@@ -89,10 +104,9 @@ fn require_same(team: &Team, sessions: &[Session]) -> Result<()> {
         "device" => {
             "use machines of one kind, or set `run.device` so that all compute alike; numbers differ between kinds of processors"
         }
-        "recipe" => {
+        _ => {
             "all ranks must read the same file, images and weights, with the same program; `DEFROST_MPI=off` makes each a run of its own"
         }
-        _ => "install the same program on all machines",
     };
     Err(Error::failed(format!("rank {rank} has another {name} than rank 0: `{other}` and `{first}`"))
         .hint(cure))

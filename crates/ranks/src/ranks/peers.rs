@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 /// What a rank tells the others about its process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
+    /// Of this program: others may read other messages.
+    version: String,
     /// Of the boot and the namespace in which process numbers mean the same; empty if the system does not say.
     machine: String,
     pid: u32,
@@ -33,6 +35,7 @@ impl Process {
             _ => String::new(),
         };
         Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             machine,
             pid,
             started: state(pid).map(|(_, started)| started).unwrap_or_default(),
@@ -60,6 +63,16 @@ impl Process {
             Some((state, started)) => matches!(state, 'Z' | 'X') || started != self.started,
         }
     }
+}
+
+/// A rank whose program has another version than that of rank 0, with both.
+pub fn other_version(all: &[Option<Process>]) -> Option<(usize, &str, &str)> {
+    fn version(process: &Option<Process>) -> &str {
+        process.as_ref().map_or("unknown", |own| &own.version)
+    }
+    let first = version(all.first()?);
+    let mut versions = all.iter().map(version).enumerate();
+    versions.find(|(_, other)| *other != first).map(|(rank, other)| (rank, other, first))
 }
 
 /// The state and the start time of a process.
@@ -112,6 +125,17 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_rank_of_another_version_is_found() {
+        let own = Process::own();
+        let older = Process { version: "0.0.1".to_owned(), ..own.clone() };
+        let both = |one: &Process, other: Option<&Process>| [Some(one.clone()), other.cloned()];
+        assert_eq!(other_version(&both(&own, Some(&own))), None);
+        let all = both(&own, Some(&older));
+        assert_eq!(other_version(&all), Some((1, "0.0.1", env!("CARGO_PKG_VERSION"))));
+        assert!(matches!(other_version(&both(&own, None)), Some((1, "unknown", _))));
+    }
 
     #[test]
     fn a_killed_process_is_seen_and_its_number_is_no_proof_of_life() {

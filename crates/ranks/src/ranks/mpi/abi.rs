@@ -1,15 +1,19 @@
-//! The three binary interfaces of MPI, and the few functions of it that are needed.
+//! The three binary interfaces of MPI.
 //!
 //! The only unsafe code between ranks. Functions have the same names and the same order of arguments everywhere.
 //! Handles differ: C ints in MPICH and its kin, addresses in Open MPI, small numbers as addresses in the standard
 //! interface of MPI 5.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::error::Error as _;
+use std::ffi::{c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::ptr;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
+use super::buffers::{allocated, ints, offsets, text, total};
+use super::functions::Functions;
 use crate::error::{Error, Result};
 
 /// A binary interface.
@@ -51,8 +55,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Calls>> {
     // SAFETY: the initialisers of an MPI library do nothing that this program depends on. Its plugins look for its
     // symbols among the global ones.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    let library =
-        library.map_err(|error| Error::failed(format!("cannot open `{}`: {error}", path.display())))?;
+    let library = library.map_err(|error| {
+        // The words of the system, which name the file that is missing.
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        Error::failed(format!("cannot open `{}`: {cause}", path.display()))
+    })?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(world) = address(&library, b"ompi_mpi_comm_world\0") {
         let handle = |name: &[u8]| {
@@ -98,46 +105,6 @@ struct Handles<H> {
     funneled: c_int,
 }
 
-/// Declares the functions that are used, and looks them up by name.
-macro_rules! functions {
-    ($($field:ident = $name:literal: ($($argument:ty),*)),* $(,)?) => {
-        struct Functions<H> {
-            $($field: unsafe extern "C" fn($($argument),*) -> c_int),*
-        }
-
-        impl<H> Functions<H> {
-            fn of(library: &Library) -> Result<Self> {
-                let lacks = |name: &str| Error::failed(format!("the library has no `{name}`, so it is no MPI library"));
-                $(
-                    // SAFETY: the MPI standard gives the function this signature; H is the type of handles in the
-                    // interface that the library has.
-                    let $field = unsafe { library.get(concat!($name, "\0").as_bytes()) };
-                    let $field = *$field.map_err(|_| lacks($name))?;
-                )*
-                Ok(Self { $($field),* })
-            }
-        }
-    };
-}
-
-functions! {
-    init_thread = "MPI_Init_thread": (*mut c_int, *mut *mut *mut c_char, c_int, *mut c_int),
-    finalize = "MPI_Finalize": (),
-    rank = "MPI_Comm_rank": (H, *mut c_int),
-    size = "MPI_Comm_size": (H, *mut c_int),
-    set_errhandler = "MPI_Comm_set_errhandler": (H, H),
-    error_string = "MPI_Error_string": (c_int, *mut c_char, *mut c_int),
-    version = "MPI_Get_library_version": (*mut c_char, *mut c_int),
-    gather = "MPI_Iallgatherv":
-        (*const c_void, c_int, H, *mut c_void, *const c_int, *const c_int, H, H, *mut H),
-    exchange = "MPI_Ialltoallv":
-        (*const c_void, *const c_int, *const c_int, H, *mut c_void, *const c_int, *const c_int, H, H, *mut H),
-    test = "MPI_Test": (*mut H, *mut c_int, *mut c_void),
-}
-
-/// More than any `MPI_MAX_ERROR_STRING` and `MPI_MAX_LIBRARY_VERSION_STRING`.
-const TEXT: usize = 16384;
-
 /// More than any `MPI_Status`.
 type Status = [u64; 16];
 
@@ -147,13 +114,19 @@ struct Opened<H> {
     handles: Handles<H>,
     /// What a request is before a function writes it.
     empty: H,
-    /// The functions are in it.
-    _library: Library,
+    /// The functions are in it. It is never unloaded: MPI may leave threads and exit handlers behind.
+    _library: ManuallyDrop<Library>,
 }
 
 impl<H: Copy> Opened<H> {
     fn new(library: Library, abi: Abi, handles: Handles<H>, empty: H) -> Result<Self> {
-        Ok(Self { functions: Functions::of(&library)?, abi, handles, empty, _library: library })
+        Ok(Self {
+            functions: Functions::of(&library)?,
+            abi,
+            handles,
+            empty,
+            _library: ManuallyDrop::new(library),
+        })
     }
 
     fn check(&self, what: &str, code: c_int) -> Result<()> {
@@ -295,61 +268,16 @@ impl<H: Copy> Calls for Opened<H> {
     }
 }
 
-/// A buffer with memory of its own even if it is empty. Without, its address is 1, which Open MPI and the standard
-/// interface read as `MPI_IN_PLACE`: a rank that has nothing to give would then wait for ever.
-fn allocated(mut buffer: Vec<u8>) -> Vec<u8> {
-    buffer.reserve(1);
-    buffer
-}
-
-/// Text that MPI writes.
-fn text(write: impl FnOnce(*mut c_char, *mut c_int) -> c_int) -> String {
-    let (mut bytes, mut length) = (vec![0u8; TEXT], 0);
-    write(bytes.as_mut_ptr().cast(), &raw mut length);
-    bytes.truncate(usize::try_from(length).unwrap_or(0));
-    let text = String::from_utf8_lossy(&bytes);
-    let line = text.trim_end_matches('\0').lines().next().unwrap_or_default();
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Lengths as MPI takes them. Callers part what is longer.
-fn ints(lengths: &[usize]) -> Result<Vec<c_int>> {
-    let int =
-        |length: &usize| c_int::try_from(*length).map_err(|_| Error::bug("a message of more than 2 GiB"));
-    lengths.iter().map(int).collect()
-}
-
-/// Where each of several parts begins.
-fn offsets(lengths: &[usize]) -> Result<Vec<c_int>> {
-    let begin = |sum: &mut usize, length: &usize| {
-        let begin = *sum;
-        *sum += length;
-        Some(begin)
-    };
-    ints(&lengths.iter().scan(0, begin).collect::<Vec<_>>())
-}
-
-fn total(counts: &[c_int]) -> usize {
-    counts.iter().map(|count| usize::try_from(*count).unwrap_or(0)).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_buffer_is_not_taken_for_in_place() {
-        let (empty, own) = (Vec::<u8>::new(), allocated(Vec::new()));
-        assert_eq!(empty.as_ptr().addr(), 1);
-        assert_ne!(own.as_ptr().addr(), 1);
-    }
-
-    #[test]
-    fn parts_lie_one_after_the_other_and_what_is_no_library_is_an_error() {
-        assert_eq!(offsets(&[3, 0, 4]).unwrap(), [0, 3, 3]);
-        assert_eq!(total(&ints(&[3, 0, 4]).unwrap()), 7);
-        assert!(ints(&[1 << 31]).is_err());
-        assert!(open(Path::new("/nowhere/libmpi.so")).is_err());
+    fn what_is_no_library_is_an_error_with_the_words_of_the_system() {
+        let error = open(Path::new("/nowhere/libmpi.so")).err().unwrap();
+        assert!(error.message.contains("/nowhere/libmpi.so"), "{error}");
+        #[cfg(target_os = "linux")]
+        assert!(error.message.contains("No such file"), "{error}");
         let error = open(Path::new("libm.so.6")).err().unwrap();
         assert!(error.message.contains("MPI_Init_thread"), "{error}");
     }

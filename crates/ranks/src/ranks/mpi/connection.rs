@@ -1,9 +1,10 @@
 //! The connection to the other ranks, on the thread that makes all calls of MPI.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use super::super::peers::{Peers, Process};
+use super::super::peers::{Peers, Process, other_version};
 use super::abi::{self, Abi, Calls};
 use super::{Launcher, LauncherKind};
 use crate::error::{Error, Result};
@@ -33,8 +34,8 @@ impl Connection {
         let (rank, count) = calls.start()?;
         if count != launcher.processes {
             let (name, version, expected) = (&launcher.name, calls.version(), launcher.processes);
-            // It is complete in itself.
-            calls.finish()?;
+            // It is complete in itself. If it cannot end, that is not what went wrong.
+            _ = calls.finish();
             return Err(Error::usage(format!(
                 "{name} started {expected} processes, but `{version}` connects {count} of them"
             ))
@@ -43,6 +44,13 @@ impl Connection {
         let mut connection = Self { calls, rank, count, peers: Peers::default() };
         let processes = connection.gather(&Process::own().to_bytes())?;
         let processes: Vec<_> = processes.iter().map(|bytes| Process::read(bytes)).collect();
+        if let Some((other, version, first)) = other_version(&processes) {
+            _ = connection.finish();
+            return Err(Error::usage(format!(
+                "rank {other} is defrost {version}, and rank 0 is defrost {first}"
+            ))
+            .hint("install the same program on all machines"));
+        }
         connection.peers = Peers::of(&processes, rank);
         Ok(connection)
     }
@@ -151,27 +159,37 @@ fn append(all: &mut [Vec<u8>], received: &[u8], counts: &[usize]) {
 /// The first library that opens, if the launcher connects its processes.
 fn library(launcher: &Launcher) -> Result<Box<dyn Calls>> {
     let candidates = launcher.libraries();
-    let mut refused = None;
+    let mut refused = Vec::new();
     for path in &candidates {
         match abi::open(path) {
             Ok(calls) => return suitable(calls, launcher),
-            Err(error) => refused = Some(error),
+            Err(error) => refused.push(error),
         }
     }
-    let name = &launcher.name;
-    if launcher.library.is_some() {
-        let error = refused.unwrap_or_else(|| Error::bug("no library was tried"));
-        return Err(
-            error.hint("set `DEFROST_MPI` to the path of an MPI library, such as `/usr/lib/libmpi.so.40`")
-        );
+    Err(no_library(launcher, &candidates, refused))
+}
+
+/// Why none of the candidates opened.
+fn no_library(launcher: &Launcher, candidates: &[PathBuf], mut refused: Vec<Error>) -> Error {
+    if launcher.library.is_some() && !refused.is_empty() {
+        return refused
+            .swap_remove(0)
+            .hint("set `DEFROST_MPI` to the path of an MPI library, such as `/usr/lib/libmpi.so.40`");
     }
     let tried: Vec<String> = candidates.iter().map(|path| format!("`{}`", path.display())).collect();
-    Err(Error::failed(format!(
-        "{name} started {} processes, but there is no MPI library through which they could work together: tried {}",
+    let is_absent = |(path, error): &(&PathBuf, &Error)| {
+        error.message.contains(&format!("{}: cannot open shared object file: No such file", path.display()))
+    };
+    // One that is there, but lacks something, is the one that was meant.
+    let broken = candidates.iter().zip(&refused).find(|each| !is_absent(each));
+    let broken = broken.map(|(_, error)| format!("; {}", error.message)).unwrap_or_default();
+    Error::failed(format!(
+        "{} started {} processes, but there is no MPI library through which they could work together: tried {}{broken}",
+        launcher.name,
         launcher.processes,
         tried.join(", ")
     ))
-    .hint("load the module of the launcher's MPI, add the folder of its libraries to `LD_LIBRARY_PATH`, or name its library with `DEFROST_MPI`"))
+    .hint("load the module of the launcher's MPI, add the folder of its libraries to `LD_LIBRARY_PATH`, or name its library with `DEFROST_MPI`")
 }
 
 /// Refuses a library of another family than the launcher's, before it starts a world of its own.
@@ -191,4 +209,42 @@ fn suitable(calls: Box<dyn Calls>, launcher: &Launcher) -> Result<Box<dyn Calls>
         "{name} started this process, but the MPI library that was found is `{version}`"
     ))
     .hint(format!("start it with {own} `mpirun`, or name the library of the launcher with `DEFROST_MPI`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(library: Option<&str>, candidates: &[&str]) -> Error {
+        let launcher = Launcher {
+            kind: LauncherKind::Mpich,
+            name: "a launcher".to_owned(),
+            processes: 3,
+            rank: 0,
+            library: library.map(PathBuf::from),
+        };
+        let candidates: Vec<PathBuf> = candidates.iter().map(PathBuf::from).collect();
+        let refused = candidates.iter().filter_map(|path| abi::open(path).err()).collect();
+        no_library(&launcher, &candidates, refused)
+    }
+
+    #[test]
+    fn without_a_library_the_message_has_all_names_and_what_a_broken_one_lacks() {
+        let error = refusal(None, &["libnowhere.so.1", "libelsewhere.so.2"]);
+        let expected = "a launcher started 3 processes, but there is no MPI library through which they could work \
+                        together: tried `libnowhere.so.1`, `libelsewhere.so.2`";
+        assert!(error.message.starts_with(expected), "{error}");
+        #[cfg(target_os = "linux")]
+        assert_eq!(error.message, expected);
+        assert!(error.hint.unwrap().contains("LD_LIBRARY_PATH"));
+        let error = refusal(None, &["libnowhere.so.1", "libm.so.6"]);
+        assert!(error.message.contains("; the library has no `MPI_Init_thread`"), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_the_user_names_is_the_only_one() {
+        let error = refusal(Some("/nowhere/libmpi.so"), &["/nowhere/libmpi.so"]);
+        assert!(error.message.starts_with("cannot open `/nowhere/libmpi.so`: "), "{error}");
+        assert!(error.hint.unwrap().contains("DEFROST_MPI"));
+    }
 }

@@ -4,7 +4,9 @@
 //! need the cores.
 
 mod abi;
+mod buffers;
 mod connection;
+mod functions;
 mod launcher;
 
 use std::sync::Mutex;
