@@ -100,6 +100,8 @@ def main():
             output = run([*command, "-n", str(ranks)], runs)
             check(manifest(output, runs) == expected, f"{runs}: other bytes than one process\n{output}")
             check(output.count("finished finetune") == 1, f"{runs}: printed more than once\n{output}")
+            surplus = f"`accumulate = 3` has work for 3 of {ranks} processes" in output
+            check(surplus == (ranks == 4), f"{runs}: the warning of too many ranks\n{output}")
         print(f"mpi: 1 to 4 ranks of {name} have the bytes of one process")
     for name, command in launchers.items():
         killed(name, command, 0, 2)
@@ -129,9 +131,13 @@ def command_line(launcher, runs, file):
     return [*launcher, defrost, "run", str(file), "--runs-dir", str(folder / runs)]
 
 
-def run(launcher, runs, file=None, code=0, **variables):
+def run(launcher, runs, file=None, code=0, arguments=(), **variables):
     """Runs to the end, and returns what was printed."""
-    line = command_line(launcher, runs, file or pipeline())
+    line = [*command_line(launcher, runs, file or pipeline()), *arguments]
+    return output_of(line, runs, code, **variables)
+
+
+def output_of(line, what, code, **variables):
     done = subprocess.run(
         line,
         env={**environment, **variables},
@@ -140,7 +146,7 @@ def run(launcher, runs, file=None, code=0, **variables):
         text=True,
         timeout=PATIENCE,
     )
-    check(done.returncode == code, f"{runs}: exit code {done.returncode} and not {code}\n{done.stdout}")
+    check(done.returncode == code, f"{what}: exit code {done.returncode} and not {code}\n{done.stdout}")
     return done.stdout
 
 
@@ -268,16 +274,9 @@ def mixed(name, command):
     other.write_text(one.read_text().replace("seed = 1\n\n[data", "seed = 2\n\n[data"))
     line = command_line([], f"mixed {name}", one)
     other_line = command_line([], f"mixed {name}", other)
-    done = subprocess.run(
-        [*command, "-n", "1", *line, ":", "-n", "1", *other_line],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-    )
-    check(done.returncode == 1, f"mixed ranks of {name}: exit code {done.returncode}\n{done.stdout}")
-    check("rank 1 has another recipe than rank 0" in done.stdout, f"mixed ranks of {name}\n{done.stdout}")
+    both = [*command, "-n", "1", *line, ":", "-n", "1", *other_line]
+    output = output_of(both, f"mixed ranks of {name}", 1)
+    check("rank 1 has another recipe than rank 0" in output, f"mixed ranks of {name}\n{output}")
     print(f"mpi: mixed ranks of {name} are refused")
 
 
@@ -290,9 +289,19 @@ def unfit(launchers):
             output = run(two, "unfit", code=2, DEFROST_MPI=libraries[other])
             check(output.count("started this process, but the MPI library") == 1, f"another library\n{output}")
         output = run(two, "unfit", code=1, DEFROST_MPI="/nowhere/libmpi.so")
-        check("cannot open `/nowhere/libmpi.so`" in output, f"no library\n{output}")
+        check(output.count("cannot open `/nowhere/libmpi.so`") == 1, f"no library\n{output}")
+        output = output_of([*two, defrost, "validate", str(pipeline())], "another command", 0)
+        check(output.count("each does all of this command") == 1, f"another command\n{output}")
+        output = run(two, "unfit", code=2, arguments=["--jobs", "2"])
+        check(output.count("leave out `--jobs`") == 1, f"several processes of their own\n{output}")
         output = run(two, "unfit", file=folder / "nowhere.toml", code=2)
         check(output.count("is not valid") == 1, f"an error that is printed by every rank\n{output}")
+    if "MPICH" in launchers:
+        # As if the library were another one than the launcher's: each process is alone in its world.
+        output = run([], "unfit", code=2, PMI_SIZE="2", PMI_RANK="0")
+        check("started 2 processes, but `MPICH" in output and "connects 1 of them" in output, f"two worlds\n{output}")
+        output = run([], "unfit", PMI_SIZE="2", PMI_RANK="1")
+        check(not output, f"two worlds, the other rank\n{output}")
     slurm = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}
     output = run([], "unfit", code=2, **slurm)
     check("without a way to work together" in output, f"srun without MPI\n{output}")
