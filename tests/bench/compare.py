@@ -16,7 +16,7 @@ import images
 HERE = Path(__file__).parent
 STEPS = {
     "train": ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny", "vit_s_16"),
-    "infer": ("resnet18", "resnet50", "mobilenet_v2"),
+    "infer": ("resnet18", "resnet50", "mobilenet_v2", "vit_s_16"),
     "frozen": ("resnet50",),
 }
 TITLES = {"train": "train step, all parameters", "infer": "inference", "frozen": "train step, frozen backbone"}
@@ -136,6 +136,15 @@ class Bench:
         self.run(file, fresh=True)
         return row(f"`run`, everything cached, {count} images", "s", self.rounds({"defrost": lambda: self.run(file)}))
 
+    def plan_row(self, count):
+        """The quickstart with as many seeds."""
+        file = self.work / f"plan-{count}.toml"
+        quickstart = json.dumps(str(HERE.parents[1] / "pipelines/quickstart.toml"))
+        seeds = f'[[matrix]]\npath = "seed"\nvalues = {list(range(count))}'
+        file.write_text(f'extends = {quickstart}\nname = "plan-{count}"\n\n{seeds}\n')
+        command = [self.args.defrost, "plan", file, "--runs-dir", self.work / f"plan-{count}-runs"]
+        return row(f"`plan` of {count} runs", "s", self.rounds({"defrost": lambda: self.seconds(command)}))
+
     def start_row(self, *command):
         defrost = self.args.defrost
         once = {"defrost": lambda: 1e3 * statistics.median(self.seconds([defrost, *command]) for _ in range(20))}
@@ -169,6 +178,8 @@ def catalogue(bench):
         "data": bench.data_row,
         "cached/1000": lambda: bench.cached_row(1_000),
         "cached/100000": lambda: bench.cached_row(bench.args.many),
+        "plan/1000": lambda: bench.plan_row(1_000),
+        "plan/10000": lambda: bench.plan_row(10_000),
         "start/validate": bench.validate_row,
         "start/help": lambda: bench.start_row("plan", "--help"),
     }
