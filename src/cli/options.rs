@@ -9,7 +9,7 @@ use defrost::pipeline::{self, DiagnosticReport, LoadOptions, RemoteWeights, Reso
 use defrost::plan::{self, DiskAccess, SharedInputs, StageDraft};
 use defrost::report::SampleReport;
 use defrost::run::{self, RunDirectory};
-use defrost::{Error, Result, regular_file};
+use defrost::{Error, Result};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ impl PipelineOptions {
             threads: self.threads,
             only: self.only.clone(),
             inputs: depth == DiskAccess::Inputs,
-            env: &|name| std::env::var(name).ok(),
+            env: &variable,
         };
         let mut runs = pipeline::load_without_patterns(file, &options).map_err(DiagnosticReport::brief)?;
         let hub = fetch::hub();
@@ -225,24 +225,24 @@ fn folder(text: OsString) -> Result<PathBuf, &'static str> {
     Ok(path)
 }
 
+/// An environment variable.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The tables of a pipeline file. `None` if it cannot be read, or is no TOML.
+pub fn table_of(file: &Path) -> Option<toml::Table> {
+    pipeline::read_text(file).ok()?.parse().ok()
+}
+
 /// The name of a pipeline file that has a search.
 pub fn searched_name(file: &Path) -> Option<String> {
-    const LARGEST: u64 = 4 << 20;
-    let text = String::from_utf8(regular_file::read(file, LARGEST).ok()?).ok()?;
-    let table: toml::Table = text.parse().ok()?;
+    let table = table_of(file)?;
     // Only files that may have a search are loaded: `extends` may add one.
     if !table.contains_key("search") && !table.contains_key("extends") {
         return None;
     }
-    let options = LoadOptions {
-        set: Vec::new(),
-        device: None,
-        threads: None,
-        only: Vec::new(),
-        inputs: false,
-        env: &|name| std::env::var(name).ok(),
-    };
-    let run = pipeline::load(file, &options).ok()?;
+    let run = pipeline::load(file, &LoadOptions::unchanged(false, &variable)).ok()?;
     run.of_search.is_some().then_some(run.name)
 }
 
@@ -258,15 +258,7 @@ fn stages_of(file: &Path) -> Option<Value> {
 /// The label and the settings of each run of a pipeline file, except those of the machine. `None` if the file cannot be
 /// read.
 fn settings_of(file: &Path) -> Option<Vec<(Option<String>, Value)>> {
-    let options = LoadOptions {
-        set: Vec::new(),
-        device: None,
-        threads: None,
-        only: Vec::new(),
-        inputs: false,
-        env: &|name| std::env::var(name).ok(),
-    };
-    let runs = pipeline::load_all(file, &options).ok()?;
+    let runs = pipeline::load_all(file, &LoadOptions::unchanged(false, &variable)).ok()?;
     let settings = |run: &Resolved| Some((run.label.clone(), stages(toml::from_str(&run.to_toml()).ok()?)));
     runs.par_iter().map(settings).collect()
 }

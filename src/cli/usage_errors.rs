@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use defrost::pipeline::synonyms;
-use defrost::regular_file;
 
 use super::console::{shown, tell};
+use super::options::table_of;
 
 /// Words that a user may try as a command, and the suggestion.
 const COMMANDS: [(&[&str], &str); 23] = [
@@ -171,12 +171,10 @@ fn following(name: &str, arguments: &[String]) -> Option<String> {
 
 /// A path with a name from the file: the first train stage, data set or model.
 fn with_names_of_file(path: &str, arguments: &[String]) -> String {
-    const MOST: u64 = 4 << 20;
     let named = || -> Option<String> {
         let (table, _) = path.split_once(".NAME")?;
         let file = arguments.iter().find(|argument| argument.ends_with(".toml"))?;
-        let text = String::from_utf8(regular_file::read(Path::new(file), MOST).ok()?).ok()?;
-        let tables: toml::Table = text.parse().ok()?;
+        let tables = table_of(Path::new(file))?;
         let entries = tables.get(table)?.as_table()?;
         let trains = |entry: &toml::Value| entry.get("kind").and_then(|kind| kind.as_str()) == Some("train");
         let mut names = entries.iter().filter(|(_, entry)| table != "stage" || trains(entry));

@@ -37,8 +37,7 @@ pub fn plan(
     console: &Console,
 ) -> Result<ExitCode> {
     let search = searched.search.clone();
-    let better =
-        if search.monitor == defrost::pipeline::Monitor::ValidationLoss { "lower" } else { "higher" };
+    let better = table::better(search.monitor.lower_is_better());
     console.say(format!(
         "search of {} samples, ranked by {} of `{}` ({better} is better)",
         search.samples.len(),

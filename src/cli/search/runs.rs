@@ -142,15 +142,9 @@ impl SearchProgress {
 
     /// The exit code of a finished search: failed samples are an error, diverged ones included.
     fn failures(&self) -> Result<ExitCode> {
-        let failed: Vec<(usize, &String)> = self
-            .rungs
-            .iter()
-            .flatten()
-            .filter_map(|sample| match &sample.outcome {
-                SampleOutcome::Failed(error) => Some((sample.sample, error)),
-                _ => None,
-            })
-            .collect();
+        let all = self.rungs.iter().flatten();
+        let failed: Vec<(usize, &str)> =
+            all.filter_map(|sample| Some((sample.sample, sample.outcome.error()?))).collect();
         let Some((sample, error)) = failed.first() else { return Ok(ExitCode::SUCCESS) };
         let count = format!("{} of {} samples failed", failed.len(), self.search.samples.len());
         Err(Error::failed(format!("{count}, such as sample {sample}: {error}"))
@@ -159,10 +153,7 @@ impl SearchProgress {
 }
 
 fn all_failed(rung: &[RungSample], place: usize) -> Error {
-    let first = rung.iter().find_map(|sample| match &sample.outcome {
-        SampleOutcome::Failed(error) => Some(error.as_str()),
-        _ => None,
-    });
+    let first = rung.iter().find_map(|sample| sample.outcome.error());
     Error::failed(format!("all samples of rung {} failed: {}", place + 1, first.unwrap_or_default()))
         .hint("narrow the space, or fix the cause, and run the same command again")
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use defrost::Result;
-use defrost::pipeline::{Monitor, Search};
+use defrost::pipeline::Search;
 use defrost::report::{SampleReport, SearchReport, SearchState, duration, searched_groups};
 use defrost::run::{SampleOutcome, metric_name};
 use serde_json::json;
@@ -24,6 +24,11 @@ pub fn heading(search: &Search, rung: usize, samples: usize) -> String {
     let which =
         if search.rungs() > 1 { format!("rung {} of {}: ", rung + 1, search.rungs()) } else { String::new() };
     shown(format!("\n{which}{samples} samples{epochs}").trim_start_matches('\n'))
+}
+
+/// The kind of value that is better.
+pub fn better(lower: bool) -> &'static str {
+    if lower { "lower" } else { "higher" }
 }
 
 pub fn outcome(search: &Search, outcome: &SampleOutcome) -> String {
@@ -77,7 +82,7 @@ pub fn status(
         console.document(&json!({ "search": report, "settings": searched_groups(report), "folder": folder }));
         return Ok(ExitCode::SUCCESS);
     }
-    let better = if report.metric == metric_name(Monitor::ValidationLoss) { "lower" } else { "higher" };
+    let better = better(report.lower_is_better);
     let state = if report.state == SearchState::Complete { "complete" } else { "not finished" };
     console.say(format!(
         "\x1b[1m{}\x1b[0m  search of {} samples by {} of `{}` ({better} is better): {state}",

@@ -55,6 +55,11 @@ impl SampleOutcome {
     fn metric(&self) -> Option<f64> {
         if let Self::Finished(metric) = self { Some(*metric) } else { None }
     }
+
+    /// The error of a failed sample.
+    pub fn error(&self) -> Option<&str> {
+        if let Self::Failed(error) = self { Some(error) } else { None }
+    }
 }
 
 /// As written in settings: `validation/accuracy`.
@@ -104,6 +109,8 @@ pub fn search_report(
     runs: &Path,
 ) -> SearchReport {
     let sizes = search.sizes();
+    let going: Vec<Vec<usize>> =
+        rungs.iter().enumerate().map(|(place, rung)| going_on(search, place, rung)).collect();
     let of_rung = |place: usize| {
         let entered = rungs.get(place);
         let count = |is: fn(&SampleOutcome) -> bool| {
@@ -113,10 +120,7 @@ pub fn search_report(
         let finished = count(|outcome| matches!(outcome, SampleOutcome::Finished(_)));
         let failed = count(|outcome| matches!(outcome, SampleOutcome::Failed(_)));
         let whole = finished + failed == samples && entered.is_some();
-        let goes_on = match entered.filter(|_| whole) {
-            Some(entered) => going_on(search, place, entered).len(),
-            None => sizes[place + 1],
-        };
+        let goes_on = if whole { going[place].len() } else { sizes[place + 1] };
         RungReport { epochs: search.epochs(place), samples, finished, failed, goes_on }
     };
     let report = SearchReport {
@@ -124,7 +128,7 @@ pub fn search_report(
         state: SearchState::Unfinished,
         stage: search.stage.clone(),
         metric: metric_name(search.monitor),
-        lower_is_better: search.monitor == Monitor::ValidationLoss,
+        lower_is_better: search.monitor.lower_is_better(),
         eta: search.eta,
         settings: search.settings.clone(),
         rungs: (0..search.rungs()).map(of_rung).collect(),
@@ -145,9 +149,8 @@ pub fn search_report(
             _ if whole.is_some() => (SampleEnd::Best, None),
             Some(SampleOutcome::Failed(error)) => (SampleEnd::Failed, Some(error.clone())),
             Some(SampleOutcome::Finished(_)) if finished => {
-                let goes_on =
-                    rungs.get(rung - 1).map(|of| going_on(search, rung - 1, of)).unwrap_or_default();
-                if goes_on.contains(&sample) { (SampleEnd::Open, None) } else { (SampleEnd::Stopped, None) }
+                let goes_on = going[rung - 1].contains(&sample);
+                (if goes_on { SampleEnd::Open } else { SampleEnd::Stopped }, None)
             }
             _ => (SampleEnd::Open, None),
         };

@@ -115,14 +115,12 @@ impl<'a> FeatureBatches<'a> {
                     stored: stored as u64,
                 });
                 let mut list = Writer::default();
-                list.number(missing.len() as u64);
-                missing.iter().for_each(|sample| _ = list.number(*sample as u64));
+                list.indices(&missing);
                 Ok(list.finish())
             })(),
         };
         let lists = team.gather(missing)?;
-        let mut list = Reader::new(&lists[0]);
-        let missing = (0..list.number()?).map(|_| list.length()).collect::<Result<Vec<usize>>>()?;
+        let missing = Reader::new(&lists[0]).indices()?;
         let own = missing.iter().copied().skip(team.rank()).step_by(team.count()).collect::<Vec<_>>();
         let kept = if own.is_empty() { Ok(true) } else { self.compute(own, missing.len(), view) };
         let kept = team.gather(kept.map(|kept| vec![u8::from(kept)]))?.concat();

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::{Activations, Model, Outputs, Pass};
 use crate::ranks::{Reader, Writer};
 use crate::task::{Annotated, Annotations, Evaluator};
-use crate::train::{Scores, TrainBatch};
+use crate::train::{Scores, TrainBatch, next_of_index};
 
 /// The network of an evaluation.
 pub(super) struct EvaluatedNetwork<'a> {
@@ -52,7 +52,7 @@ impl EvaluatedNetwork<'_> {
         let mut batches = batches.peekable();
         for round in 0.. {
             let index = round * team.count() + team.rank();
-            let own = batches.next_if(|batch| batch.as_ref().map_or(true, |batch| batch.index == index));
+            let own = next_of_index(&mut batches, index);
             let own = context
                 .interrupt
                 .check()
@@ -123,14 +123,12 @@ impl Message {
         let Some(PredictedBatch { index, samples, outputs }) = &self.batch else {
             return Ok(writer.finish());
         };
-        writer.number(*index as u64).number(samples.len() as u64);
-        samples.iter().for_each(|sample| _ = writer.number(*sample as u64));
+        writer.number(*index as u64).indices(samples);
         writer.number(outputs.len() as u64);
         for tensors in outputs {
             writer.number(tensors.len() as u64);
             for tensor in tensors {
-                writer.number(tensor.rank() as u64);
-                tensor.dims().iter().for_each(|size| _ = writer.number(*size as u64));
+                writer.indices(tensor.dims());
                 if tensor.dtype() != DType::F32 {
                     return Err(Error::bug(format!("an output in {:?}", tensor.dtype())));
                 }
@@ -150,12 +148,12 @@ impl Message {
             return Ok(Self { over, batch: None });
         }
         let index = reader.length()?;
-        let samples = (0..reader.length()?).map(|_| reader.length()).collect::<Result<_>>()?;
+        let samples = reader.indices()?;
         let mut outputs = Vec::new();
         for _ in 0..reader.length()? {
             let mut tensors = Vec::new();
             for _ in 0..reader.length()? {
-                let shape = (0..reader.length()?).map(|_| reader.length()).collect::<Result<Vec<usize>>>()?;
+                let shape = reader.indices()?;
                 let numbers = reader.bytes()?.chunks_exact(4);
                 let numbers = numbers.map(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]])).collect();
                 tensors.push(Tensor::from_vec::<_, f32>(numbers, shape, &Device::Cpu)?);

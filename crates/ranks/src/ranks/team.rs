@@ -165,7 +165,7 @@ impl Failure {
         serde_json::from_slice(bytes).map_err(|_| Error::bug("an error of another rank cannot be read"))
     }
 
-    /// The error as the others return it. Rank 0 stands for all.
+    /// The error as the others return it. One of rank 0 is reported without its number.
     fn error(self, rank: usize) -> Error {
         let error = match self.kind.as_str() {
             "usage" => Error::usage(self.message),
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    /// A failure in place of any message: whatever the others wait for.
+    /// A rank may fail before any of its messages.
     #[test]
     fn all_ranks_fail_with_the_message_of_the_one_that_did() {
         let failure = || Error::usage("there is no `x`").hint("write it");

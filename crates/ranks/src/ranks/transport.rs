@@ -1,4 +1,4 @@
-//! The interface of whatever moves bytes between ranks.
+//! The interface of a transport, which moves bytes between ranks.
 
 use crate::error::Result;
 

@@ -30,6 +30,19 @@ impl Writer {
         self
     }
 
+    pub fn indices(&mut self, indices: &[usize]) -> &mut Self {
+        self.number(indices.len() as u64);
+        indices.iter().for_each(|index| _ = self.number(*index as u64));
+        self
+    }
+
+    /// Columns of floats, each of its own length.
+    pub fn columns(&mut self, columns: &[Vec<f64>]) -> &mut Self {
+        self.number(columns.len() as u64);
+        columns.iter().for_each(|column| _ = self.floats(column));
+        self
+    }
+
     pub fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -74,6 +87,14 @@ impl<'a> Reader<'a> {
         let float = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().expect("chunks of eight bytes"));
         Ok(self.take(length)?.chunks_exact(8).map(float).collect())
     }
+
+    pub fn indices(&mut self) -> Result<Vec<usize>> {
+        (0..self.length()?).map(|_| self.length()).collect()
+    }
+
+    pub fn columns(&mut self) -> Result<Vec<Vec<f64>>> {
+        (0..self.length()?).map(|_| self.floats()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +124,18 @@ mod tests {
             };
             assert!(all(&mut reader).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn lists_come_back() {
+        let (indices, columns) = (vec![3, 0, 70_000], vec![vec![0.5], Vec::new(), vec![-1.0, 2.0]]);
+        let mut writer = Writer::default();
+        writer.indices(&indices).columns(&columns).indices(&[]);
+        let message = writer.finish();
+        let mut reader = Reader::new(&message);
+        assert_eq!(reader.indices().unwrap(), indices);
+        assert_eq!(reader.columns().unwrap(), columns);
+        assert!(reader.indices().unwrap().is_empty() && reader.indices().is_err());
     }
 
     trait Bits {

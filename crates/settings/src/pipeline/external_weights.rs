@@ -79,14 +79,7 @@ impl CurrentFile<'_> {
             return Err(circle(&self.chain[place..], stage));
         }
         let name = path.display();
-        let options = LoadOptions {
-            set: Vec::new(),
-            device: None,
-            threads: None,
-            only: Vec::new(),
-            inputs: self.options.inputs,
-            env: self.options.env,
-        };
+        let options = LoadOptions::unchanged(self.options.inputs, self.options.env);
         let mut runs =
             load_chain(path, self.chain, &options).map_err(|DiagnosticReport { diagnostics, .. }| {
                 let first = diagnostics.first().map_or(String::new(), |first| format!(": {}", first.message));

@@ -40,14 +40,8 @@ impl FrozenRun {
     /// # Errors
     /// An input is missing, or the settings are not valid in this version.
     pub fn load(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Resolved, DiagnosticReport> {
-        let options = LoadOptions {
-            set: Vec::new(),
-            device: None,
-            threads: None,
-            only: Vec::new(),
-            inputs: true,
-            env: &|name| self.variables.get(name).cloned().or_else(|| env(name)),
-        };
+        let env = |name: &str| self.variables.get(name).cloned().or_else(|| env(name));
+        let options = LoadOptions::unchanged(true, &env);
         let source = SourceText::new(format!("{} as submitted", self.file.display()), self.settings.clone());
         let run = load_frozen_text(&self.file, source, &options)?;
         Ok(Resolved { label: self.label.clone(), text: self.text.clone(), ..run })

@@ -32,6 +32,13 @@ pub struct LoadOptions<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
+impl<'a> LoadOptions<'a> {
+    /// A file as it is written, with all its runs.
+    pub fn unchanged(inputs: bool, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { set: Vec::new(), device: None, threads: None, only: Vec::new(), inputs, env }
+    }
+}
+
 /// Loads and checks a pipeline file with one run. Of a file with a matrix, returns the first run.
 ///
 /// # Errors

@@ -101,6 +101,7 @@ pub use loss::*;
 pub use model::*;
 pub use normalize::Normalize;
 pub use optimizer::*;
+pub use paths::read as read_text;
 pub use pattern::{Pattern, PatternAlias, PatternError};
 pub use pixels::{Color, Encoding, LogChromaticity, RGB_CHANNELS};
 pub use preset::Preset;

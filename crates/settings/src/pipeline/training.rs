@@ -155,10 +155,12 @@ impl Monitor {
 
     /// By how much `value` is better than `than`.
     pub fn improvement(self, value: f64, than: f64) -> f64 {
-        match self {
-            Self::ValidationLoss => than - value,
-            _ => value - than,
-        }
+        if self.lower_is_better() { than - value } else { value - than }
+    }
+
+    /// Whether it is a loss.
+    pub fn lower_is_better(self) -> bool {
+        self == Self::ValidationLoss
     }
 }
 

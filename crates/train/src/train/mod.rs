@@ -40,4 +40,4 @@ pub use lr_range_test::{LrPoint, LrRange, LrRangeTest, lr_range_test};
 pub use optimizer::{Optimizer, OptimizerParameter, StepRates, WarmupRates};
 pub use plateau::Plateau;
 pub use precision::{half_precision, precisions, set_matmul_precision};
-pub use task::{BatchLoss, BatchSource, Batches, Readings, Scores, TrainBatch, TrainTask};
+pub use task::{BatchLoss, BatchSource, Batches, Readings, Scores, TrainBatch, TrainTask, next_of_index};

@@ -13,7 +13,7 @@ use super::context::{LossTerm, TrainContext};
 use super::fit::optimizer_step;
 use super::round::{Agreed, BatchResult, Round, Rounds};
 use super::slices::{OwnedSlices, Slices};
-use super::task::{Batches, Readings, TrainBatch, TrainTask};
+use super::task::{Batches, Readings, TrainBatch, TrainTask, next_of_index};
 use crate::device::to_host;
 use crate::error::{Error, Result};
 use crate::model::{BufferChange, BufferUpdates, ParameterGradients, StateDict, TensorId};
@@ -49,7 +49,7 @@ impl<'a> SharedRounds<'a> {
             return Ok(None);
         }
         let index = range.start + self.team.rank();
-        let batch = if range.contains(&index) { take(own, index) } else { None };
+        let batch = if range.contains(&index) { next_of_index(own, index) } else { None };
         let computed = batch.map(|batch| of_batch(context, progress, &batch?)).transpose();
         let (message, own_gradients) = match computed {
             Err(error) => (Err(error), Vec::new()),
@@ -133,14 +133,6 @@ impl<'a> SharedRounds<'a> {
     }
 }
 
-/// The own batch with this index, if its images can be read.
-fn take<'b, Targets>(
-    own: &mut Peekable<Batches<'b, Targets>>,
-    index: usize,
-) -> Option<Result<TrainBatch<Targets>>> {
-    own.next_if(|batch| batch.as_ref().map_or(true, |batch| batch.index == index))
-}
-
 /// Computes the own batch: what others need to know, and its gradients.
 fn of_batch<T: TrainTask>(
     context: &TrainContext<T>,
@@ -201,8 +193,7 @@ impl Message {
 
 impl BatchMessage {
     fn write(&self, writer: &mut Writer) -> Result<()> {
-        writer.number(self.index as u64).number(self.samples.len() as u64);
-        self.samples.iter().for_each(|sample| _ = writer.number(*sample as u64));
+        writer.number(self.index as u64).indices(&self.samples);
         writer.floats(&self.parts.iter().flat_map(|part| [part.loss, part.weight]).collect::<Vec<_>>());
         writer.number(self.gradients.len() as u64);
         for (present, weight) in &self.gradients {
@@ -222,8 +213,7 @@ impl BatchMessage {
         }
         writer.flag(self.readings.is_some());
         if let Some(columns) = &self.readings {
-            writer.number(columns.len() as u64);
-            columns.iter().for_each(|column| _ = writer.floats(column));
+            writer.columns(columns);
         }
         Ok(())
     }
@@ -231,7 +221,7 @@ impl BatchMessage {
     /// `state` has the types, shapes and devices of running statistics.
     fn read(reader: &mut Reader, state: &StateDict) -> Result<Self> {
         let index = reader.length()?;
-        let samples = (0..reader.length()?).map(|_| reader.length()).collect::<Result<_>>()?;
+        let samples = reader.indices()?;
         let parts = reader.floats()?;
         let parts = parts.chunks_exact(2).map(|part| LossTerm { loss: part[0], weight: part[1] }).collect();
         let gradients = (0..reader.length()?).map(|_| {
@@ -253,13 +243,9 @@ impl BatchMessage {
             Ok((id, BufferChange::Average { batch, momentum: first(&momentum)? }))
         });
         let running_statistics = statistics.collect::<Result<_>>()?;
-        let readings = reader.flag()?.then(|| read_columns(reader)).transpose()?;
+        let readings = reader.flag()?.then(|| reader.columns()).transpose()?;
         Ok(Self { index, samples, parts, gradients, running_statistics, readings })
     }
-}
-
-pub(super) fn read_columns(reader: &mut Reader) -> Result<Readings> {
-    (0..reader.length()?).map(|_| reader.floats()).collect()
 }
 
 fn first(numbers: &[f64]) -> Result<f64> {

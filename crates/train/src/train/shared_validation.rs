@@ -2,8 +2,7 @@
 
 use super::context::{TrainCallbacks, TrainContext};
 use super::finite_checks::unreadable;
-use super::shared_round::read_columns;
-use super::task::{Batches, Readings, TrainTask};
+use super::task::{Batches, Readings, TrainTask, next_of_index};
 use crate::error::Result;
 use crate::model::{Pass, StateDict};
 use crate::ranks::{Reader, Writer};
@@ -34,16 +33,15 @@ pub(super) fn validate<T: TrainTask>(
     for round in 0.. {
         let index = round * team.count() + team.rank();
         let mut own = || {
-            let readings =
-                match batches.next_if(|batch| batch.as_ref().map_or(true, |batch| batch.index == index)) {
-                    None => None,
-                    Some(batch) => {
-                        let batch = batch?;
-                        let outputs = context.model.forward(&mut pass, batch.layer, batch.input)?;
-                        let loss = task.loss(pass.tape(), &outputs, &batch.targets)?;
-                        Some(task.pack(&meter, loss.stats)?)
-                    }
-                };
+            let readings = match next_of_index(&mut batches, index) {
+                None => None,
+                Some(batch) => {
+                    let batch = batch?;
+                    let outputs = context.model.forward(&mut pass, batch.layer, batch.input)?;
+                    let loss = task.loss(pass.tape(), &outputs, &batch.targets)?;
+                    Some(task.pack(&meter, loss.stats)?)
+                }
+            };
             let message = Message { stop: callbacks.interrupted(), over: batches.peek().is_none(), readings };
             Ok(message.to_bytes())
         };
@@ -73,8 +71,7 @@ impl Message {
         let mut writer = Writer::default();
         writer.flag(self.stop).flag(self.over).flag(self.readings.is_some());
         if let Some(columns) = &self.readings {
-            writer.number(columns.len() as u64);
-            columns.iter().for_each(|column| _ = writer.floats(column));
+            writer.columns(columns);
         }
         writer.finish()
     }
@@ -82,7 +79,7 @@ impl Message {
     fn read(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let (stop, over) = (reader.flag()?, reader.flag()?);
-        let readings = reader.flag()?.then(|| read_columns(&mut reader)).transpose()?;
+        let readings = reader.flag()?.then(|| reader.columns()).transpose()?;
         Ok(Self { stop, over, readings })
     }
 }

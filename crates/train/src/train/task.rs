@@ -1,6 +1,7 @@
 //! The interface between the loop and a task: batches, losses and metrics.
 
 use std::collections::BTreeSet;
+use std::iter::Peekable;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +34,14 @@ pub struct TrainBatch<Targets> {
 
 /// Batches in order, up to the first error.
 pub type Batches<'a, Targets> = Box<dyn Iterator<Item = Result<TrainBatch<Targets>>> + 'a>;
+
+/// The next batch of a rank, if it has this index or is an error. A batch whose images cannot be read is left out.
+pub fn next_of_index<Targets>(
+    batches: &mut Peekable<Batches<'_, Targets>>,
+    index: usize,
+) -> Option<Result<TrainBatch<Targets>>> {
+    batches.next_if(|batch| batch.as_ref().map_or(true, |batch| batch.index == index))
+}
 
 /// The source of batches. The same epoch gives the same batches, from any starting batch.
 pub trait BatchSource<Targets> {
