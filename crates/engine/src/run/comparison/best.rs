@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Direction;
 use crate::run::RunDirectory;
 use crate::run::summary::{MonitoredBest, monitored};
+use crate::task;
 
 /// The rows of a comparison that are best by a validation metric.
 pub struct BestRuns {
@@ -63,8 +64,7 @@ pub fn best_runs(
         Some(name) => Some(name.to_owned()),
         None => read.iter().find_map(|(_, _, best, _)| best.as_ref()).map(|best| best.metric.clone()),
     };
-    let better =
-        if metric.as_deref() == Some("validation/loss") { Direction::Lower } else { Direction::Higher };
+    let better = metric.as_deref().map_or(Direction::Higher, direction);
     let (mut rows, mut places): (Vec<Row>, HashMap<(usize, String), usize>) = Default::default();
     for (argument, alike, best, run) in read {
         let place = *places.entry((argument, alike)).or_insert_with(|| {
@@ -91,6 +91,13 @@ pub fn best_runs(
     Ok(BestRuns { arguments, rows: count, metric })
 }
 
+/// Which value of a validation metric is better, as its task says.
+fn direction(metric: &str) -> Direction {
+    let name = metric.strip_prefix("validation/").unwrap_or(metric);
+    let declared = task::TASKS.iter().find_map(|task| task.metrics.of_epoch(name));
+    declared.map_or(Direction::Higher, |metric| metric.better)
+}
+
 /// The metric in the last train stage that has it.
 fn best_of(run: &RunDirectory, settings: &Value, metric: Option<&str>) -> Option<MonitoredBest> {
     let stages = settings["stage"].as_object()?;
@@ -98,4 +105,19 @@ fn best_of(run: &RunDirectory, settings: &Value, metric: Option<&str>) -> Option
     let mut found =
         trained.filter_map(|(name, stage)| monitored(run, name, metric.or(stage["monitor"].as_str())?));
     found.next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_is_better_low() {
+        for loss in ["loss", "box_loss", "class_loss", "dfl_loss"] {
+            assert_eq!(direction(&format!("validation/{loss}")), Direction::Lower, "{loss}");
+        }
+        for score in ["accuracy", "ap50_95", "rank1"] {
+            assert_eq!(direction(&format!("validation/{score}")), Direction::Higher, "{score}");
+        }
+    }
 }
